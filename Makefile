@@ -32,7 +32,9 @@ help:
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.10 with the venv module was found; \
 	install one (Debian: apt install python3-venv) or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); else \
+		$(PYTHON) -m venv --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(BIN)/python install pip; fi
 
 # A stamp is newer than pyproject.toml while the installed requirements still match it.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

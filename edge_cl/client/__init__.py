@@ -1,0 +1,20 @@
+"""A Python client of a running service.
+
+>>> from edge_cl.client import Client
+>>> client = Client("http://127.0.0.1:8080")      # doctest: +SKIP
+>>> client.teach("cup.jpg", "cup").accepted       # doctest: +SKIP
+1
+>>> client.predict("what_is_this.jpg").label      # doctest: +SKIP
+'cup'
+
+Every call is first described (`calls`) and its answer read by plain functions
+(`answers`); only the client itself talks to the network. What is taught
+carries an idempotency key, so that a call may be repeated until it is answered
+without teaching the same sample twice.
+"""
+
+from edge_cl.client.answers import Predicted, ServiceProblem, ServiceUnreachable, Taught
+from edge_cl.client.retries import Retries
+from edge_cl.client.sync import Client
+
+__all__ = ["Client", "Predicted", "Retries", "ServiceProblem", "ServiceUnreachable", "Taught"]

@@ -1,0 +1,151 @@
+"""What the service answers, as typed results and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import httpx
+
+from edge_cl.client.retries import retry_after_s
+from edge_cl.errors import EdgeCLError
+
+Json: TypeAlias = dict[str, Any]
+
+
+class ServiceUnreachable(EdgeCLError):
+    """No answer came from the service."""
+
+    retry_after_s: float | None = None
+
+
+class ServiceProblem(EdgeCLError):
+    """The service answered that it cannot do what was asked.
+
+    Parameters
+    ----------
+    status
+        The HTTP status.
+    problem
+        The body, ``application/problem+json`` as of RFC 9457.
+    retry_after_s
+        Seconds after which the service asks to be called again, or None.
+    """
+
+    def __init__(self, status: int, problem: Json, retry_after_s: float | None = None) -> None:
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.problem = problem
+        title = problem.get("title") or "the service refused"
+        detail = problem.get("detail")
+        fields = "; ".join(_field_line(error) for error in problem.get("errors") or [])
+        parts = [f"{title} (HTTP {status})", str(detail) if detail else "", fields]
+        super().__init__(": ".join(part for part in parts if part))
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the service answered to samples that were taught.
+
+    Parameters
+    ----------
+    accepted
+        Samples that are durable now.
+    ids
+        Their ids.
+    version
+        Version of the learner that knows them.
+    replayed
+        Whether this was known already under the same idempotency key.
+    """
+
+    accepted: int
+    ids: tuple[int, ...]
+    version: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the service says about one sample.
+
+    Parameters
+    ----------
+    label
+        The most probable label; empty while nothing is learned.
+    score
+        Its probability.
+    unknown
+        Whether the sample looks like no class that was taught.
+    top
+        The most probable (label, probability) pairs, best first.
+    version
+        Version of the learner that answered.
+    answer
+        The whole answer, for fields that have no attribute here.
+    """
+
+    label: str
+    score: float
+    unknown: bool
+    top: tuple[tuple[str, float], ...]
+    version: int
+    answer: Json = field(repr=False)
+
+
+def taught(response: httpx.Response) -> Taught:
+    """Read the answer to taught samples."""
+    answer = response.json()
+    return Taught(
+        accepted=answer["accepted"],
+        ids=tuple(answer["ids"]),
+        version=answer.get("version", 0),
+        replayed=response.headers.get("Idempotency-Replayed", "false") == "true",
+    )
+
+
+def predicted(response: httpx.Response) -> list[Predicted]:
+    """Read the answer to a prediction request, one result a sample."""
+    answer = response.json()
+    version = answer.get("model_version", 0)
+    return [_prediction(one, version) for one in answer["predictions"]]
+
+
+def _prediction(one: Json, version: int) -> Predicted:
+    top = tuple((entry["label"], float(entry["score"])) for entry in one.get("top") or [])
+    return Predicted(
+        label=one["label"],
+        score=float(one["score"]),
+        unknown=bool(one["unknown"]),
+        top=top,
+        version=version,
+        answer=one,
+    )
+
+
+def problem_of(response: httpx.Response) -> ServiceProblem:
+    """Read a refusal, whoever wrote its body."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {"title": response.reason_phrase, "detail": response.text[:200]}
+    problem = body if isinstance(body, dict) else {}
+    return ServiceProblem(response.status_code, problem, retry_after_s(response.headers))
+
+
+def unreachable(url: str, error: httpx.TransportError) -> ServiceUnreachable:
+    """Say that no answer came, and what to do about it."""
+    reason = str(error) or type(error).__name__
+    return ServiceUnreachable(
+        f"no answer from the service at {url} ({reason}): "
+        "start it with 'edge-cl serve', or name another with --url or EDGE_CL_URL"
+    )
+
+
+def _field_line(error: Any) -> str:
+    if not isinstance(error, Mapping):
+        return str(error)
+    name = error.get("field") or error.get("loc") or error.get("pointer") or ""
+    text = error.get("detail") or error.get("message") or error.get("msg") or ""
+    return f"{name} {text}".strip()
