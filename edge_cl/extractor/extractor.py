@@ -1,0 +1,216 @@
+"""The frozen extractor: images in, latent codes out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_cl.errors import ExtractorError, ExtractorMismatch, InvalidInput
+from edge_cl.extractor import onnx
+from edge_cl.extractor.images import ImageLimits, Source, fit, rgb_image
+from edge_cl.extractor.manifest import Manifest
+from edge_cl.types import LatentSpec, UInt8
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+logger = logging.getLogger(__name__)
+
+BUILTIN = "default"
+"""The name of the extractor that comes with the package."""
+
+CHUNK_SAMPLES = 16
+"""Images in one inference: more would cost memory and gain no time."""
+
+MIN_AGREEMENT = 0.98
+"""Smallest cosine between an accelerator's latents and the CPU's in the self-test."""
+
+
+class Extractor:
+    """A frozen network that turns images into uint8 latent codes.
+
+    Made by `load_extractor`. All methods may be called from many threads at once:
+    they share one session (and its weights), and with one thread per inference,
+    the default, each caller computes on its own core. `release` and `close` wait
+    for nobody: a call that is under way finishes on the session that it holds.
+
+    The codes of an image do not depend on the images that are extracted with it.
+
+    Parameters
+    ----------
+    path
+        The model file.
+    threads
+        Threads inside one inference.
+    providers
+        Execution providers to try, in this order.
+    """
+
+    def __init__(self, path: Path, threads: int, providers: Sequence[str] | None) -> None:
+        self.path = path
+        self._threads = threads
+        self._providers = onnx.full_names(providers)
+        self._lock = threading.Lock()
+        self._closed = False
+        content = onnx.read_model(path)
+        digest = hashlib.sha256(content).hexdigest()
+        cpu = onnx.open_on(content, onnx.CPU, threads)
+        self.manifest: Manifest = onnx.manifest_of(cpu, path.name, digest, len(content))
+        self._session: ort.InferenceSession | None = None
+        self.provider = onnx.CPU
+        self._session = self._choose(content, cpu)
+
+    @property
+    def spec(self) -> LatentSpec:
+        """Width and quantisation of the latents."""
+        return self.manifest.spec
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the session is in memory; `extract` loads it when it is not."""
+        return self._session is not None
+
+    def _choose(self, content: bytes, cpu: ort.InferenceSession) -> ort.InferenceSession:
+        expected = onnx.self_test(cpu, self.manifest)
+        for name in self._providers:
+            if name == onnx.CPU:
+                break
+            try:
+                session = onnx.open_on(content, name, self._threads)
+                if name not in session.get_providers():
+                    raise ExtractorError("it is not in this build of ONNX Runtime, or did not load")
+                codes = onnx.self_test(session, self.manifest)
+                cosine = onnx.agreement(codes, expected, self.manifest.zero_point)
+                if not cosine >= MIN_AGREEMENT:
+                    raise ExtractorError(f"its latents differ from the CPU's (cosine {cosine:.3f})")
+            except ExtractorError as reason:
+                logger.warning("extractor: provider %s cannot be used: %s", name, reason)
+                continue
+            self.provider = name
+            return session
+        if self._providers[0] != onnx.CPU:
+            logger.warning("extractor: runs on %s instead of %s", onnx.CPU, self._providers[0])
+        self.provider = onnx.CPU
+        return cpu
+
+    def _open(self) -> ort.InferenceSession:
+        with self._lock:
+            if self._closed:
+                raise ExtractorError(f"extractor {self.manifest.id} is closed")
+            if self._session is None:
+                content = onnx.read_model(self.path)
+                if hashlib.sha256(content).hexdigest() != self.manifest.sha256:
+                    raise ExtractorMismatch(
+                        f"extractor {self.path} has been replaced since it was loaded; its latents "
+                        "would not match those that are stored: restart with the old file, or "
+                        "teach anew"
+                    )
+                self._session = onnx.open_on(content, self.provider, self._threads)
+            return self._session
+
+    def extract(self, images: UInt8) -> UInt8:
+        """Latent codes of prepared images.
+
+        Parameters
+        ----------
+        images
+            (N, H, W, 3) uint8 RGB of the manifest's size; `prepare` makes them.
+
+        Returns
+        -------
+        ndarray
+            (N, dim) uint8 codes.
+        """
+        size = (self.manifest.input_height, self.manifest.input_width, 3)
+        if images.dtype != np.uint8 or images.shape[1:] != size:
+            raise InvalidInput(
+                f"images are uint8 (N, {size[0]}, {size[1]}, 3), not {images.dtype} {images.shape}"
+            )
+        session = self._open()
+        codes = np.empty((len(images), self.manifest.dim), np.uint8)
+        for start in range(0, len(images), CHUNK_SAMPLES):
+            rows = slice(start, start + CHUNK_SAMPLES)
+            codes[rows] = onnx.run(session, self.manifest, np.ascontiguousarray(images[rows]))
+        return codes
+
+    def prepare(self, image: Source, limits: ImageLimits | None = None) -> UInt8:
+        """An image of any kind and size as this extractor wants it.
+
+        Parameters
+        ----------
+        image
+            Encoded bytes, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+        limits
+            What may be decoded; `ImageLimits()` when None.
+
+        Returns
+        -------
+        ndarray
+            (input_height, input_width, 3) uint8 RGB.
+        """
+        height, width = self.manifest.input_height, self.manifest.input_width
+        decoded = rgb_image(image, limits or ImageLimits(), enough_px=2 * max(height, width))
+        return fit(decoded, height, width, self.manifest.fit)
+
+    def release(self) -> None:
+        """Give the session's memory back; the next `extract` loads it again."""
+        with self._lock:
+            self._session = None
+
+    def close(self) -> None:
+        """Give the session's memory back for good."""
+        with self._lock:
+            self._session = None
+            self._closed = True
+
+    def __enter__(self) -> Extractor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Extractor {self.manifest.id} on {self.provider}>"
+
+
+def builtin_path() -> Path:
+    """Where the built-in extractor's model file lies."""
+    return Path(str(resources.files("edge_cl.extractor").joinpath("assets", "builtin.onnx")))
+
+
+def load_extractor(
+    source: str | Path = BUILTIN,
+    *,
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+) -> Extractor:
+    """The built-in extractor, or the one in a model file, tested by one real inference.
+
+    Parameters
+    ----------
+    source
+        ``"default"`` for the built-in one, or the path of an ONNX file.
+    threads
+        Threads inside one inference; 1 when None, which is fastest for single images
+        and lets callers in several threads run side by side.
+    providers
+        Names of execution providers to try in this order, such as
+        ``("tensorrt", "cuda", "cpu")``; the CPU when None. One that fails its self-test
+        is passed over with a warning in the log, and the CPU is always the last resort.
+
+    Raises
+    ------
+    ExtractorError
+        When the file is missing, damaged, foreign, or fails the self-test.
+    """
+    if threads is not None and threads < 1:
+        raise InvalidInput(f"threads is {threads}, at least 1 is needed")
+    path = builtin_path() if source == BUILTIN else Path(source)
+    return Extractor(path, threads or 1, providers)
