@@ -34,6 +34,14 @@ def health(url: str | None, timeout_s: float, live: bool, as_json: bool) -> int:
     return 0 if ready else 1
 
 
+def is_ready(url: str, timeout_s: float = 3.0) -> bool:
+    """Whether the service at `url` says that it is ready."""
+    try:
+        return _get(url, "/readyz", timeout_s)[0] == 200
+    except (OSError, HTTPException):
+        return False
+
+
 def _own_address() -> str:
     """Where a service with the settings of this environment listens."""
     host = os.environ.get("EDGE_CL_HOST") or "127.0.0.1"
