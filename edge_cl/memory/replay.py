@@ -1,0 +1,304 @@
+"""The replay memory: encoded latents in a fixed number of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from edge_cl.codec import Codec
+from edge_cl.errors import CheckpointError, InvalidInput
+from edge_cl.memory.retrieval import Pool, make_retrieval
+from edge_cl.memory.rows import MOST_CLASSES, MOST_CONTEXTS, Rows
+from edge_cl.memory.selection import DROP, make_selection
+from edge_cl.memory.selection.base import COUNTERS
+from edge_cl.types import Array, Batch, Int64
+
+_COUNTER_BYTES = 8 * (2 + COUNTERS)
+_CODEC_PREFIX = "codec."
+
+
+class ReplayMemory:
+    """Up to `capacity` encoded latents with their class, context and id.
+
+    The arrays are allocated at capacity, so the ledger is constant until
+    `resize`. Adding, replacing and drawing a row cost the same however many
+    rows there are and however long the stream was. Adding samples one by one or
+    in batches leads to the same memory, bit for bit (given the codec's range).
+
+    Parameters
+    ----------
+    codec
+        How a latent is kept. A codec without a range is fitted on the first
+        `add`; when later latents leave its range, all rows are re-encoded
+        with a wider one (`edge_cl.codec.span` bounds how often and the error).
+    capacity
+        Rows there is room for.
+    selection
+        What stays: one of `selections()`.
+    retrieval
+        What comes back: one of `retrievals()`.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        capacity: int,
+        selection: str = "reservoir",
+        retrieval: str = "uniform",
+    ) -> None:
+        self.codec = codec
+        self.selection = selection
+        self.retrieval = retrieval
+        make_retrieval(retrieval)
+        self._policy = make_selection(selection)
+        self._rows = Rows(capacity, codec.row_bytes)
+
+    @staticmethod
+    def bytes_for(codec_row_bytes: int, capacity: int, selection: str) -> int:
+        """Bytes of a memory of `capacity` rows, without the codec's own arrays."""
+        return Rows.bytes_for(capacity, codec_row_bytes) + _COUNTER_BYTES
+
+    @staticmethod
+    def capacity_for(allowed_bytes: int, codec_row_bytes: int, selection: str) -> int:
+        """Most rows whose memory takes at most `allowed_bytes`; 0 if not even one fits."""
+        low, high = 0, max(0, allowed_bytes) // (codec_row_bytes + 1) + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            if ReplayMemory.bytes_for(codec_row_bytes, middle, selection) <= allowed_bytes:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    @property
+    def capacity(self) -> int:
+        """Rows there is room for."""
+        return self._rows.capacity
+
+    @property
+    def counts(self) -> Int64:
+        """(C,) rows of each class, up to the highest class that has any."""
+        classes = self._rows.index.classes()
+        counts = np.zeros(int(classes[-1]) + 1 if len(classes) else 0, dtype=np.int64)
+        counts[classes] = self._rows.index.sizes()
+        return counts
+
+    def __len__(self) -> int:
+        return self._rows.size
+
+    def add(self, batch: Batch, rng: np.random.Generator) -> None:
+        """Offer each sample of `batch` once, in order, to the selection policy.
+
+        Raises
+        ------
+        InvalidInput
+            A class or context id is beyond what a row can hold.
+        BudgetExceeded
+            The policy evicts nothing, and the samples do not fit; none is added.
+        """
+        if self.capacity == 0 or len(batch) == 0:
+            return
+        _check_labels(batch)
+        self._policy.admit(self._rows, len(batch))
+        slots = np.empty(len(batch), dtype=np.int64)
+        labels = zip(
+            batch.classes.tolist(), batch.contexts.tolist(), batch.ids.tolist(), strict=True
+        )
+        for i, (cls, context, sample_id) in enumerate(labels):
+            slots[i] = slot = self._policy.choose(self._rows, cls, rng)
+            if slot != DROP:
+                self._rows.write(slot, cls, context, sample_id)
+        kept = slots != DROP
+        self._encode(slots[kept], batch.latents[kept])
+
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        *,
+        retrieval: str | None = None,
+        classes: Iterable[int] | None = None,
+        exclude_context: int | None = None,
+    ) -> Batch:
+        """Draw `n` rows without replacement; fewer when there are fewer.
+
+        Parameters
+        ----------
+        n
+            Rows to draw.
+        rng
+            Source of randomness.
+        retrieval
+            Another policy than the memory's.
+        classes
+            Draw from these classes only.
+        exclude_context
+            Draw from other contexts only. This compares the context of every
+            row (2 bytes each); without it the cost does not depend on the rows.
+        """
+        pool = self._pool(classes, exclude_context)
+        if len(pool) == 0 or n <= 0:
+            return self.rows(np.zeros(0, dtype=np.int64))
+        return self.rows(make_retrieval(retrieval or self.retrieval)(pool, n, rng))
+
+    def rows(self, slots: Array) -> Batch:
+        """The rows in `slots`, decoded to float32."""
+        rows = self._rows
+        latents = (
+            self.codec.decode(rows.codes[slots])
+            if self.codec.fitted
+            else np.zeros((len(slots), self.codec.dim), dtype=np.float32)
+        )
+        return Batch(
+            latents,
+            rows.classes[slots].astype(np.int64),
+            rows.contexts[slots].astype(np.int64),
+            rows.ids[slots].astype(np.int64),
+        )
+
+    def of_class(self, cls: int) -> Batch:
+        """All rows of class `cls`."""
+        return self.rows(self._rows.index.slots_of(cls))
+
+    def of_context(self, context: int) -> Batch:
+        """All rows of context `context`."""
+        return self.rows(np.flatnonzero(self._rows.contexts[: len(self)] == context))
+
+    def all(self) -> Batch:
+        """All rows."""
+        return self.rows(np.arange(len(self)))
+
+    def chunks(self, n: int) -> Iterator[Batch]:
+        """All rows, `n` at a time."""
+        for start in range(0, len(self), n):
+            yield self.rows(np.arange(start, min(start + n, len(self))))
+
+    def contains(self, sample_id: int) -> bool:
+        """Whether a row has this sample id."""
+        return bool(np.any(self._rows.ids[: len(self)] == sample_id))
+
+    def begin_experience(self, index: int) -> None:
+        """Tell the selection policy that an experience begins."""
+        self._policy.begin_experience(self._rows, index)
+
+    def end_experience(self) -> None:
+        """Tell the selection policy that the experience is over."""
+        self._policy.end_experience(self._rows)
+
+    def resize(self, capacity: int, rng: np.random.Generator) -> None:
+        """Change the capacity; what no longer fits is evicted by the selection policy."""
+        keep = np.ones(len(self), dtype=np.bool_)
+        if capacity < len(self):
+            keep = self._policy.survivors(self._rows, capacity, rng)
+        self._keep(keep, capacity)
+
+    def remove(self, ids: Iterable[int]) -> int:
+        """Forget the rows with these sample ids; how many there were."""
+        doomed = np.isin(self._rows.ids[: len(self)], np.fromiter(ids, dtype=np.int64))
+        if doomed.any():
+            self._keep(~doomed, self.capacity)
+        return int(doomed.sum())
+
+    def remove_class(self, cls: int) -> int:
+        """Forget all rows of class `cls`; how many there were."""
+        doomed = self._rows.classes[: len(self)] == cls
+        if doomed.any():
+            self._keep(~doomed, self.capacity)
+        return int(doomed.sum())
+
+    def relabel(self, sample_id: int, cls: int) -> bool:
+        """Give the rows with this sample id another class; whether there were any."""
+        rows = self._rows
+        slots = np.flatnonzero(rows.ids[: len(self)] == sample_id)
+        for slot in slots.tolist():
+            rows.write(slot, cls, int(rows.contexts[slot]), sample_id)
+        return len(slots) > 0
+
+    def merge_class(self, a: int, b: int) -> None:
+        """Rows of class `a` become rows of class `b`."""
+        rows = self._rows
+        classes = rows.classes[: len(self)]
+        classes[classes == a] = b
+        rows.index.build(len(self))
+
+    def arrays(self) -> dict[str, Array]:
+        """The whole state by name: the memory's own arrays, not copies (``counters`` is one).
+
+        The codec's arrays are among them, as ``codec.<name>``.
+        """
+        counters = [len(self), self._rows.index.n_classes, *self._policy.counters]
+        codec = {_CODEC_PREFIX + name: array for name, array in self.codec.arrays().items()}
+        return {**self._rows.arrays(), "counters": np.array(counters, dtype=np.int64), **codec}
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """Continue bit-identically from the `arrays` of a memory with the same options.
+
+        Raises
+        ------
+        CheckpointError
+            Arrays are missing, or their shapes or types do not fit.
+        """
+        capacity = len(arrays.get("classes", ()))
+        rows = Rows(capacity, self.codec.row_bytes)
+        expected = {**rows.arrays(), "counters": np.zeros(2 + COUNTERS, dtype=np.int64)}
+        for name, array in expected.items():
+            given = arrays.get(name)
+            if given is None or given.shape != array.shape or given.dtype != array.dtype:
+                raise CheckpointError(
+                    f"memory: {name} is missing or not {array.dtype}{array.shape}"
+                )
+            array[...] = given
+        rows.size, rows.index.n_classes, *counters = arrays["counters"].tolist()
+        if not 0 <= rows.index.n_classes <= rows.size <= capacity:
+            raise CheckpointError(f"memory: {rows.size} rows do not fit in {capacity}")
+        self.codec.restore(
+            {
+                name.removeprefix(_CODEC_PREFIX): array
+                for name, array in arrays.items()
+                if name.startswith(_CODEC_PREFIX)
+            }
+        )
+        self._rows, self._policy.counters = rows, counters
+
+    def ledger_bytes(self) -> dict[str, int]:
+        """Bytes by name, exactly those of `arrays`: constant at a capacity."""
+        return {name: int(array.nbytes) for name, array in self.arrays().items()}
+
+    def _pool(self, classes: Iterable[int] | None, exclude_context: int | None) -> Pool:
+        index = self._rows.index
+        pool = Pool(index.members[: len(self)], index.stretches())
+        if classes is not None:
+            ranks = [index.rank(int(cls)) for cls in dict.fromkeys(classes)]
+            pool = pool.of_ranks(np.array([r for r, known in ranks if known], dtype=np.int64))
+        if exclude_context is not None:
+            pool = pool.where(self._rows.contexts[pool.members] != exclude_context)
+        return pool
+
+    def _encode(self, slots: Int64, latents: Array) -> None:
+        if len(slots) == 0:
+            return
+        if not self.codec.covers(latents):
+            self._widen(latents)
+        # A slot that was taken twice keeps the later sample: the last assignment wins.
+        self._rows.codes[slots] = self.codec.encode(latents)
+
+    def _widen(self, latents: Array) -> None:
+        wider = self.codec.widened(latents)
+        if wider is self.codec:
+            return
+        if self.codec.fitted:
+            for start in range(0, len(self), 256):
+                rows = slice(start, min(start + 256, len(self)))
+                self._rows.codes[rows] = wider.encode(self.codec.decode(self._rows.codes[rows]))
+        self.codec = wider
+
+    def _keep(self, keep: Array, capacity: int) -> None:
+        self._rows = self._rows.arranged(self._policy.arrange(self._rows, keep), capacity)
+
+
+def _check_labels(batch: Batch) -> None:
+    if batch.classes.min() < 0 or batch.classes.max() >= MOST_CLASSES:
+        raise InvalidInput(f"classes are kept as 0 to {MOST_CLASSES - 1}")
+    if batch.contexts.min() < -1 or batch.contexts.max() >= MOST_CONTEXTS:
+        raise InvalidInput(f"contexts are kept as -1 to {MOST_CONTEXTS - 1}")

@@ -1,0 +1,35 @@
+"""Selection policies: what stays in a memory that cannot hold all. One file each."""
+
+from __future__ import annotations
+
+from edge_cl.errors import InvalidOption
+from edge_cl.memory.selection.base import DROP, Selection
+from edge_cl.memory.selection.class_balanced import ClassBalanced
+from edge_cl.memory.selection.keep_all import KeepAll
+from edge_cl.memory.selection.reservoir import Reservoir
+from edge_cl.memory.selection.ring import Ring
+from edge_cl.memory.selection.share import Share
+
+__all__ = ["DROP", "Selection", "make_selection", "selections"]
+
+_SELECTIONS: dict[str, type[Selection]] = {
+    policy.name: policy for policy in (Reservoir, ClassBalanced, Ring, Share, KeepAll)
+}
+
+
+def selections() -> tuple[str, ...]:
+    """Names of all selection policies."""
+    return tuple(_SELECTIONS)
+
+
+def make_selection(name: str) -> Selection:
+    """Make the selection policy called `name`.
+
+    Raises
+    ------
+    InvalidOption
+        There is no such policy; the message lists those there are.
+    """
+    if name not in _SELECTIONS:
+        raise InvalidOption(f"no selection is called {name!r}; there are: {', '.join(_SELECTIONS)}")
+    return _SELECTIONS[name]()
