@@ -1,1 +1,30 @@
-"""edge_cl."""
+"""edge_cl: learn on the device, sample by sample, without forgetting, within fixed bytes.
+
+A frozen, quantised extractor turns an image into a latent. A replay memory keeps
+compressed latents within a byte budget. A small head learns from new and remembered
+latents, by one of the continual-learning strategies of the literature.
+
+>>> import numpy as np
+>>> from edge_cl import Learner
+>>> learner = Learner.create(strategy="ncm", dim=4, memory_budget="16KiB")
+>>> learner.learn_latents(np.eye(4, dtype=np.float32), ["cup", "pen", "cup", "pen"])
+>>> learner.predict_latents(np.eye(4, dtype=np.float32)[:1])[0].label
+'cup'
+"""
+
+from edge_cl import strategies
+from edge_cl.errors import EdgeCLError
+from edge_cl.learner import Learner, Published
+from edge_cl.types import LatentSpec, Prediction
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EdgeCLError",
+    "LatentSpec",
+    "Learner",
+    "Prediction",
+    "Published",
+    "__version__",
+    "strategies",
+]

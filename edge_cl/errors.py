@@ -88,7 +88,8 @@ class BudgetExceeded(EdgeCLError):
         self.allowed_bytes = allowed_bytes
         self.advice = advice
         super().__init__(
-            f"{asked_bytes:,} bytes are needed, the memory budget allows {allowed_bytes:,}: {advice}"
+            f"{asked_bytes:,} bytes are needed, the memory budget allows {allowed_bytes:,}: "
+            f"{advice}"
         )
 
 

@@ -1,0 +1,83 @@
+"""Pure functions of the papers, each with its equation number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_cl.types import Array, Float32, Int64
+
+
+def softmax(logits: Float32, temperature: float = 1.0) -> Float32:
+    """Row-wise softmax of (N, C) `logits`, stable for large values."""
+    shifted = logits / np.float32(temperature) if temperature != 1.0 else logits
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    exponential = np.exp(shifted)
+    exponential /= exponential.sum(axis=1, keepdims=True)
+    return exponential
+
+
+def log_softmax(logits: Float32) -> Float32:
+    """Row-wise logarithm of the softmax of (N, C) `logits`."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted
+
+
+def cross_entropy(logits: Float32, classes: Int64) -> Float32:
+    """Cross-entropy of every row, (N,), against class ids (N,)."""
+    return -log_softmax(logits)[np.arange(len(classes)), classes]
+
+
+def cross_entropy_gradient(logits: Float32, classes: Int64) -> Float32:
+    """Gradient of the mean cross-entropy by (N, C) `logits`."""
+    gradient = softmax(logits)
+    gradient[np.arange(len(classes)), classes] -= 1
+    gradient /= len(classes)
+    return gradient
+
+
+def one_hot(classes: Int64, width: int) -> Float32:
+    """(N, width) float32 with a one in the column of each class."""
+    targets = np.zeros((len(classes), width), dtype=np.float32)
+    targets[np.arange(len(classes)), classes] = 1
+    return targets
+
+
+def power_l2(latents: Float32) -> Float32:
+    """Signed square root, then unit length (Perronnin et al. 2010, section 3.2).
+
+    Rows of zeros stay zeros.
+    """
+    rooted = np.sqrt(np.abs(latents))
+    np.copysign(rooted, latents, out=rooted)
+    return l2(rooted)
+
+
+def l2(latents: Float32) -> Float32:
+    """Rows of (N, D) `latents` scaled to unit Euclidean length; zeros stay zeros."""
+    length = np.sqrt(np.einsum("nd,nd->n", latents, latents))[:, None]
+    return np.divide(latents, length, out=np.zeros_like(latents), where=length > 0)
+
+
+def path_importance(path: Float32, weights: Float32, anchor: Float32, damping: float) -> Float32:
+    """Importance that one context adds (Zenke et al. 2017, eq. 5).
+
+    Parameters
+    ----------
+    path
+        Sum over the context's steps of minus gradient times weight change.
+    weights, anchor
+        Weights at the end and at the start of the context.
+    damping
+        The paper's xi, which keeps weights that barely moved from exploding.
+    """
+    moved = weights - anchor
+    return np.maximum(path, 0) / (moved * moved + np.float32(damping))
+
+
+def consolidation_weight(past: Array, current: Array) -> Float32:
+    """Weight of a class's consolidated row, sqrt(past / current).
+
+    Lomonaco et al. 2020 (CWR*), algorithm 1; 0 for classes never seen before.
+    """
+    return np.sqrt(past / np.maximum(current, 1)).astype(np.float32)

@@ -1,0 +1,498 @@
+"""The learner: the one file that knows the whole path from image to prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from edge_cl import checkpoint, strategies
+from edge_cl.budget import parse_bytes
+from edge_cl.equations import softmax
+from edge_cl.errors import (
+    BudgetExceeded,
+    CheckpointError,
+    ExtractorMismatch,
+    InvalidLabel,
+    InvalidLatent,
+    InvalidOption,
+)
+from edge_cl.names import NameTable
+from edge_cl.options import parse_options
+from edge_cl.strategy import Strategy
+from edge_cl.types import NO_CONTEXT, NO_ID, Array, Batch, Float32, Int64, LatentSpec, Prediction
+
+if TYPE_CHECKING:
+    from edge_cl.extractor import Extractor
+
+Contexts: TypeAlias = "Sequence[str | int | None] | str | int | None"
+
+LARGEST_LATENT = 1e6
+"""Magnitude above which a latent value is taken for an error."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a learner knew at one version: immutable, and safe to use from any thread."""
+
+    version: int
+    labels: tuple[str, ...]
+    contexts: NameTable
+    spec: LatentSpec
+    strategy: Strategy
+
+    def predict_latents(
+        self, latents: Array, context: str | int | None = None, top_k: int = 1
+    ) -> list[Prediction]:
+        """Predictions for (N, D) latents, as `Learner.predict_latents`."""
+        rows = checked_latents(latents, self.spec)
+        if not self.labels:
+            return [Prediction("", 0.0, unknown=True, version=self.version) for _ in rows]
+        number = None if context is None else self.contexts.number(str(context))
+        scores = self.strategy.scores(self.strategy.normalise(rows), number)
+        probabilities = softmax(scores)
+        count = min(max(top_k, 1), len(self.labels))
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        return [self._prediction(probabilities[n], best[n]) for n in range(len(rows))]
+
+    def _prediction(self, probabilities: Float32, best: Int64) -> Prediction:
+        top = tuple((self.labels[c], float(probabilities[c])) for c in best)
+        return Prediction(top[0][0], top[0][1], top=top, version=self.version)
+
+
+class Learner:
+    """Learns labelled samples one by one inside a byte budget, and predicts.
+
+    Make one with `create` or `load`. Methods that change it must be called from one
+    thread at a time; `publish` gives an object for all others.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        *,
+        memory_budget: int,
+        labels: NameTable,
+        contexts: NameTable,
+        extractor: Extractor | None = None,
+        extractor_sha256: str | None = None,
+    ) -> None:
+        self._strategy = strategy
+        self._labels = labels
+        self._contexts = contexts
+        self._counts: list[int] = [0] * len(labels)
+        self._version = 0
+        self._published: Published | None = None
+        self._extractor_sha256 = extractor_sha256
+        self.extractor = extractor
+        self.memory_budget = memory_budget
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        strategy: str = "ar1",
+        extractor: str | Path | Extractor | None = None,
+        dim: int | None = None,
+        spec: LatentSpec | None = None,
+        memory_budget: str | int = "8MiB",
+        options: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Learner:
+        """An empty learner.
+
+        Parameters
+        ----------
+        strategy
+            One of `edge_cl.strategies.names()`.
+        extractor
+            ``"default"``, a path to a model, or an `Extractor`, for learning images.
+        dim
+            Width of float32 latents, for learning latents without an extractor.
+        spec
+            As `dim`, for latents with a quantisation of their own.
+        memory_budget
+            Bytes, or a size such as ``"1MiB"``, for everything the learner keeps.
+        options
+            Of the strategy; see `edge_cl.strategies.describe`.
+        seed
+            Of the learner's own random generator.
+
+        Raises
+        ------
+        UnknownStrategy, InvalidOption, ExtractorError
+            For what cannot be used.
+        BudgetExceeded
+            If the budget cannot hold the strategy's state.
+        """
+        loaded = _load_extractor(extractor)
+        if loaded is not None:
+            spec = loaded.spec
+        elif spec is None:
+            if dim is None:
+                raise InvalidOption(
+                    "a learner needs an extractor ('default' or a path), or the dim of the "
+                    "latents that it will be given"
+                )
+            spec = LatentSpec(int(dim))
+        if not 1 <= spec.dim <= 65536:
+            raise InvalidOption(f"dim must be between 1 and 65536, got {spec.dim}")
+        kind = strategies.find(strategy)
+        budget = parse_bytes(memory_budget)
+        built = kind(
+            spec,
+            parse_options(kind.options_type, options, strategy=strategy),
+            seed=seed,
+            allowed_bytes=budget,
+        )
+        return cls(
+            built,
+            memory_budget=budget,
+            labels=NameTable("label"),
+            contexts=NameTable("context"),
+            extractor=loaded,
+            extractor_sha256=None if loaded is None else loaded.manifest.sha256,
+        )
+
+    # What is known about it.
+
+    @property
+    def version(self) -> int:
+        """Number of operations that changed it."""
+        return self._version
+
+    @property
+    def strategy(self) -> str:
+        """Name of its strategy."""
+        return self._strategy.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of its strategy, defaults included."""
+        return self._strategy.options.model_dump(mode="json")
+
+    @property
+    def seed(self) -> int:
+        """Seed it was created with."""
+        return self._strategy.seed
+
+    @property
+    def spec(self) -> LatentSpec:
+        """What its latents are."""
+        return self._strategy.spec
+
+    @property
+    def dim(self) -> int:
+        """Width of its latents."""
+        return self.spec.dim
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels, in the order in which they were first seen."""
+        return self._labels.names
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """Contexts, in the order in which they were first seen."""
+        return self._contexts.names
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Samples learned of each label."""
+        return dict(zip(self.labels, self._counts, strict=True))
+
+    @property
+    def samples_seen(self) -> int:
+        """Samples learned in all."""
+        return sum(self._counts)
+
+    def ledger(self) -> dict[str, int]:
+        """Bytes by name; their sum never exceeds `memory_budget`."""
+        return {**self._strategy.ledger(), "names": self._names_bytes()}
+
+    # Learning.
+
+    def learn(
+        self,
+        images: Sequence[Any],
+        labels: Sequence[str],
+        contexts: Contexts = None,
+        ids: Sequence[int] | None = None,
+    ) -> None:
+        """Learn images: encoded bytes, PIL images, or (H, W, 3) uint8 RGB arrays.
+
+        Raises
+        ------
+        InvalidInput, TooLarge, BudgetExceeded
+            Before anything has been learned.
+        """
+        self.learn_latents(self._extract(images), labels, contexts, ids)
+
+    def check_latents(
+        self, latents: Array, labels: Sequence[str], contexts: Contexts = None
+    ) -> None:
+        """Raise what `learn_latents` would raise; change nothing."""
+        self._admit(latents, labels, contexts)
+
+    def learn_latents(
+        self,
+        latents: Array,
+        labels: Sequence[str],
+        contexts: Contexts = None,
+        ids: Sequence[int] | None = None,
+    ) -> None:
+        """Learn (N, D) latents, in order.
+
+        Parameters
+        ----------
+        latents
+            float32, or the extractor's uint8 codes.
+        labels
+            N strings.
+        contexts
+            One for all samples, or N of them, or None.
+        ids
+            N numbers by which samples can be found again in the replay memory.
+
+        Raises
+        ------
+        InvalidInput, BudgetExceeded
+            Before anything has been learned.
+        """
+        rows, tables = self._admit(latents, labels, contexts)
+        if not len(rows):
+            return
+        self._labels, self._contexts = tables
+        self._strategy.grow(len(self._labels), len(self._contexts), self._allowed_bytes())
+        batch = self._batch(rows, labels, contexts, ids)
+        self._strategy.observe(batch)
+        self._counts += [0] * (len(self._labels) - len(self._counts))
+        for c in batch.classes:
+            self._counts[c] += 1
+        self._changed()
+
+    def end_experience(self) -> None:
+        """Close the present experience, so that the strategy consolidates it."""
+        self._strategy.end_experience()
+        self._changed()
+
+    # Predicting.
+
+    def predict(
+        self, images: Sequence[Any], context: str | int | None = None, top_k: int = 1
+    ) -> list[Prediction]:
+        """Predictions for images, in their order."""
+        return self.predict_latents(self._extract(images), context, top_k)
+
+    def predict_latents(
+        self, latents: Array, context: str | int | None = None, top_k: int = 1
+    ) -> list[Prediction]:
+        """Predictions for (N, D) latents, float32 or codes, in their order.
+
+        Raises
+        ------
+        InvalidLatent
+            For latents of the wrong width or with values that are not finite.
+        ContextRequired
+            If the strategy needs a context and gets none.
+        """
+        return self.publish().predict_latents(latents, context, top_k)
+
+    def publish(self) -> Published:
+        """What is known now, for use by any thread."""
+        if self._published is None:
+            self._published = Published(
+                version=self._version,
+                labels=self.labels,
+                contexts=self._contexts,
+                spec=self.spec,
+                strategy=self._strategy.publish(),
+            )
+        return self._published
+
+    # Saving.
+
+    def to_bytes(self) -> bytes:
+        """The whole learner; see `from_bytes`."""
+        return checkpoint.to_bytes(self._manifest(), self._strategy.arrays())
+
+    @classmethod
+    def from_bytes(cls, content: bytes, extractor: str | Path | Extractor | None = None) -> Learner:
+        """The learner whose `to_bytes` this is; it continues bit-identically.
+
+        Raises
+        ------
+        CheckpointError
+            If the content is damaged or of another format.
+        ExtractorMismatch
+            If `extractor` is not the one the learner was taught with.
+        """
+        manifest, arrays = checkpoint.from_bytes(content)
+        loaded = _load_extractor(extractor)
+        expected = manifest["extractor_sha256"]
+        if loaded is not None and expected not in (None, loaded.manifest.sha256):
+            raise ExtractorMismatch(
+                f"the learner was taught with extractor {expected[:12]}…, this one is "
+                f"{loaded.manifest.sha256[:12]}…: give the old model file, or teach again"
+            )
+        try:
+            return cls._from_manifest(manifest, arrays, loaded)
+        except (KeyError, TypeError, ValueError, BudgetExceeded) as error:
+            raise CheckpointError(f"the saved learner does not fit together: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole learner to one file, atomically."""
+        checkpoint.write(path, self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | Path, extractor: str | Path | Extractor | None = None) -> Learner:
+        """The learner that `save` wrote to `path`; raises as `from_bytes`."""
+        return cls.from_bytes(Path(path).read_bytes(), extractor)
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "strategy": self.strategy,
+            "options": self.options,
+            "seed": self.seed,
+            "spec": [self.spec.dim, self.spec.scale, self.spec.zero_point],
+            "memory_budget": self.memory_budget,
+            "labels": self.labels,
+            "contexts": self.contexts,
+            "counts": self._counts,
+            "version": self._version,
+            "extractor_sha256": self._extractor_sha256,
+        }
+
+    @classmethod
+    def _from_manifest(
+        cls, manifest: Mapping[str, Any], arrays: Mapping[str, Array], extractor: Extractor | None
+    ) -> Learner:
+        kind = strategies.find(manifest["strategy"])
+        options = parse_options(kind.options_type, manifest["options"], strategy=kind.name)
+        budget = int(manifest["memory_budget"])
+        spec = LatentSpec(*manifest["spec"])
+        learner = cls(
+            kind(spec, options, seed=int(manifest["seed"]), allowed_bytes=budget),
+            memory_budget=budget,
+            labels=NameTable("label", tuple(manifest["labels"])),
+            contexts=NameTable("context", tuple(manifest["contexts"])),
+            extractor=extractor,
+            extractor_sha256=manifest["extractor_sha256"],
+        )
+        learner._counts = [int(count) for count in manifest["counts"]]
+        learner._version = int(manifest["version"])
+        learner._strategy.restore(
+            arrays, len(learner._labels), len(learner._contexts), learner._allowed_bytes()
+        )
+        return learner
+
+    # Inside.
+
+    def _changed(self) -> None:
+        self._version += 1
+        self._published = None
+
+    def _names_bytes(self) -> int:
+        return self._labels.stored_bytes + self._contexts.stored_bytes + 8 * len(self._labels)
+
+    def _allowed_bytes(self) -> int:
+        return self.memory_budget - self._names_bytes()
+
+    def _extract(self, images: Sequence[Any]) -> Array:
+        if self.extractor is None:
+            raise InvalidOption(
+                "this learner has no extractor: create or load it with extractor='default' or "
+                "a path, or give latents"
+            )
+        if not len(images):
+            return np.zeros((0, self.dim), dtype=np.uint8)
+        return self.extractor.extract(np.stack([self.extractor.prepare(image) for image in images]))
+
+    def _admit(
+        self, latents: Array, labels: Sequence[str], contexts: Contexts
+    ) -> tuple[Float32, tuple[NameTable, NameTable]]:
+        rows = checked_latents(latents, self.spec)
+        if isinstance(labels, str) or len(labels) != len(rows):
+            raise InvalidLabel(
+                f"{len(rows)} latents came with "
+                f"{'one string' if isinstance(labels, str) else f'{len(labels)} labels'}; "
+                "give a list with one label for each"
+            )
+        named = _context_names(contexts, len(rows))
+        new_labels = self._labels.with_names(labels)
+        new_contexts = self._contexts.with_names([name for name in named if name is not None])
+        self._strategy.check_contexts(_context_numbers(named, new_contexts))
+        names_bytes = new_labels.stored_bytes + new_contexts.stored_bytes + 8 * len(new_labels)
+        self._strategy.admit(
+            len(new_labels), len(new_contexts), len(rows), self.memory_budget - names_bytes
+        )
+        return rows, (new_labels, new_contexts)
+
+    def _batch(
+        self,
+        rows: Float32,
+        labels: Sequence[str],
+        contexts: Contexts,
+        ids: Sequence[int] | None,
+    ) -> Batch:
+        numbers = [self._labels.number(label) for label in labels]
+        return Batch(
+            rows,
+            np.array(numbers, dtype=np.int64),
+            _context_numbers(_context_names(contexts, len(rows)), self._contexts),
+            np.full(len(rows), NO_ID) if ids is None else np.asarray(ids, dtype=np.int64),
+        )
+
+
+def checked_latents(latents: Array, spec: LatentSpec) -> Float32:
+    """Latents as finite float32 (N, D).
+
+    Raises
+    ------
+    InvalidLatent
+        With what was given and what is expected.
+    """
+    rows = np.asarray(latents)
+    if rows.ndim != 2 or rows.shape[1] != spec.dim:
+        raise InvalidLatent(
+            f"latents have shape {rows.shape}, expected (N, {spec.dim}): this learner's "
+            f"latents are {spec.dim} values wide"
+        )
+    if rows.dtype == np.uint8:
+        if not spec.quantised:
+            raise InvalidLatent("uint8 codes were given, but this learner's latents are float32")
+        return spec.to_float(rows)
+    if rows.dtype.kind != "f":
+        raise InvalidLatent(f"latents must be float32 or uint8 codes, got {rows.dtype}")
+    bad = ~(np.abs(rows) <= LARGEST_LATENT)
+    if bad.any():
+        n, d = (int(i) for i in np.argwhere(bad)[0])
+        raise InvalidLatent(
+            f"latent {n} has the value {rows[n, d]} at index {d}: values must be finite and at "
+            f"most {LARGEST_LATENT:g} in magnitude"
+        )
+    return rows.astype(np.float32)
+
+
+def _context_names(contexts: Contexts, count: int) -> list[str | None]:
+    if contexts is None or isinstance(contexts, str | int):
+        return [None if contexts is None else str(contexts)] * count
+    if len(contexts) != count:
+        raise InvalidLabel(f"{count} latents came with {len(contexts)} contexts")
+    return [None if context is None else str(context) for context in contexts]
+
+
+def _context_numbers(named: Sequence[str | None], table: NameTable) -> Int64:
+    numbers = [NO_CONTEXT if name is None else table.number(name) for name in named]
+    return np.array(numbers, dtype=np.int64)
+
+
+def _load_extractor(extractor: str | Path | Extractor | None) -> Extractor | None:
+    if isinstance(extractor, str | Path):
+        from edge_cl.extractor import load_extractor
+
+        return load_extractor(extractor)
+    return extractor

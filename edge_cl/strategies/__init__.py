@@ -1,0 +1,58 @@
+"""Every continual-learning system, one file a paper, in one explicit table."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import asdict
+from typing import Any
+
+from edge_cl.errors import UnknownStrategy
+from edge_cl.strategy import Strategy
+
+_TABLE = {
+    "naive": "naive:Naive",
+    "replay": "replay:Replay",
+    "latent_replay": "latent_replay:LatentReplay",
+    "gdumb": "gdumb:GDumb",
+    "cwr": "cwr:CWR",
+    "ar1": "ar1:AR1",
+    "ncm": "ncm:NCM",
+    "slda": "slda:SLDA",
+}
+
+
+def names() -> list[str]:
+    """Every strategy, by the name used in options and URLs."""
+    return list(_TABLE)
+
+
+def find(name: str) -> type[Strategy]:
+    """The class of the strategy `name`.
+
+    Raises
+    ------
+    UnknownStrategy
+        Listing the names that exist.
+    MissingExtra
+        If its module needs a package that is not installed.
+    """
+    if name not in _TABLE:
+        raise UnknownStrategy(f"no strategy is named {name!r}; there are: {', '.join(_TABLE)}")
+    module, _, attribute = _TABLE[name].partition(":")
+    found: type[Strategy] = getattr(
+        importlib.import_module(f"edge_cl.strategies.{module}"), attribute
+    )
+    return found
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What a user needs to choose a strategy: summary, paper, needs, option schema."""
+    strategy = find(name)
+    return {
+        "name": name,
+        "summary": (inspect.getdoc(strategy) or "").split("\n\n")[0].replace("\n", " "),
+        "paper": strategy.paper,
+        "needs": asdict(strategy.needs),
+        "options": strategy.options_type.model_json_schema(),
+    }

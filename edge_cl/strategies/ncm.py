@@ -1,0 +1,54 @@
+"""Nearest class mean."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from edge_cl.options import Options
+from edge_cl.state import Role, Slot
+from edge_cl.strategy import Strategy
+from edge_cl.types import Array, Batch, Float32
+
+
+class NCM(Strategy):
+    """Keeps the mean latent of every class, and answers the nearest one.
+
+    Exact: the means depend on the samples, not on their order (Mensink et al. 2013,
+    eq. 1; as a continual learner: Rebuffi et al. 2017, section 2.1).
+    """
+
+    name: ClassVar[str] = "ncm"
+    paper: ClassVar[str] = "Mensink et al. 2013, doi:10.1109/TPAMI.2013.83, eq. 1"
+    options_type: ClassVar[type[Options]] = Options
+
+    total: Array
+    count: Array
+    mean: Float32
+
+    def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
+        """Sum and number of each class's latents; their means are derived."""
+        return {
+            "total": Slot((classes, self.spec.dim), np.float64),
+            "count": Slot((classes,), np.int64),
+            "mean": Slot((classes, self.spec.dim), role=Role.DERIVED),
+        }
+
+    def step(self, batch: Batch) -> float:
+        """Nothing is iterated: `remember` adds each sample once."""
+        return 0.0
+
+    def remember(self, batch: Batch) -> None:
+        """Add every latent to its class."""
+        latents = self.normalise(batch.latents).astype(np.float64)
+        np.add.at(self.total, batch.classes, latents)
+        np.add.at(self.count, batch.classes, 1)
+
+    def settle(self) -> None:
+        """Divide sums by numbers."""
+        self.mean = (self.total / np.maximum(self.count, 1)[:, None]).astype(np.float32)
+
+    def scores(self, latents: Float32, context: int | None = None) -> Float32:
+        """Minus half the squared distance to each mean, up to a constant of the latent."""
+        return latents @ self.mean.T - np.float32(0.5) * (self.mean * self.mean).sum(axis=1)
