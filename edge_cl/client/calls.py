@@ -40,12 +40,25 @@ class Call:
 
 def image_call(path: str, images: Sequence[Image], params: dict[str, str]) -> Call:
     """Describe a POST of images: one as the raw body, several as a multipart form."""
-    encoded = [image if isinstance(image, bytes) else Path(image).read_bytes() for image in images]
-    if len(encoded) == 1:
-        headers = {"Content-Type": image_type(encoded[0])}
-        return Call("POST", path, params, headers, content=encoded[0])
-    files = [("file", ("image", image, image_type(image))) for image in encoded]
-    return Call("POST", path, params, files=files)
+    if len(images) != 1:
+        return form_call(path, images, params)
+    image = _encoded(images[0])
+    return Call("POST", path, params, {"Content-Type": image_type(image)}, content=image)
+
+
+def form_call(
+    path: str, images: Sequence[Image], params: dict[str, str], labels: Sequence[str] = ()
+) -> Call:
+    """Describe a POST of images and their labels as one multipart form."""
+    if labels and len(labels) != len(images):
+        raise ValueError(f"{len(images)} images came with {len(labels)} labels")
+    encoded = [_encoded(image) for image in images]
+    files = [("file", (f"{n}", image, image_type(image))) for n, image in enumerate(encoded)]
+    return Call("POST", path, params, files=files, fields={"label": list(labels)})
+
+
+def _encoded(image: Image) -> bytes:
+    return image if isinstance(image, bytes) else Path(image).read_bytes()
 
 
 def encoded_latents(latents: Latents) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from edge_cl.client.answers import (
     taught,
     unreachable,
 )
-from edge_cl.client.calls import Call, Image, Latents, encoded_latents, image_call
+from edge_cl.client.calls import Call, Image, Latents, encoded_latents, form_call, image_call
 from edge_cl.client.retries import Retries
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -109,6 +109,30 @@ class Client:
         """
         params = {"label": label, "mode": mode} | ({"context": context} if context else {})
         call = image_call(f"{self._path}/samples", [image], params)
+        return taught(self._send_with_key(call, idempotency_key))
+
+    def teach_many(
+        self,
+        images: Sequence[Image],
+        labels: Sequence[str],
+        *,
+        idempotency_key: str | None = None,
+        mode: str = "sync",
+    ) -> Taught:
+        """Teach several labelled images in one request; all are accepted, or none.
+
+        Parameters
+        ----------
+        images
+            JPEG, PNG or WebP: bytes or paths.
+        labels
+            One label an image.
+        idempotency_key
+            Two calls with one key count once; a fresh one if None.
+        mode
+            ``sync`` returns when they are learned, ``async`` when they are durable.
+        """
+        call = form_call(f"{self._path}/samples", images, {"mode": mode}, labels)
         return taught(self._send_with_key(call, idempotency_key))
 
     def teach_latents(

@@ -1,0 +1,1 @@
+"""Measurements: what the figures in the documents are made with."""

@@ -1,0 +1,18 @@
+"""``edge-cl bench …``."""
+
+from __future__ import annotations
+
+import click
+
+from edge_cl.commands.lazy import Lazy, LazyGroup
+
+BENCHES = {
+    "memory": Lazy("edge_cl.bench.memory:memory", "Memory of a real service, idle and learning."),
+    "http-cifar": Lazy("edge_cl.bench.http_cifar:http_cifar", "CIFAR-10 through HTTP."),
+    "extractor": Lazy("edge_cl.bench.extractor:extractor", "Accuracy and speed of an extractor."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=BENCHES)
+def bench() -> None:
+    """Measure memory, speed and accuracy; every figure in the documents comes from here."""

@@ -1,0 +1,243 @@
+"""``edge-cl bench http-cifar``: class after class through a real service, against a bound.
+
+The bound is a logistic regression that sees the latents of all training images
+at once, as often as it likes.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+import click
+
+from edge_cl.bench.offline import offline_accuracy
+from edge_cl.bench.report import Report
+from edge_cl.client import Client
+from edge_cl.commands import exits
+from edge_cl.commands.output import Advance, print_json, print_table, progress_bar
+from edge_cl.demo.images import LabelledImages, find_images, shared_folder
+from edge_cl.local_service import LocalService
+
+CLASSES_AT_ONCE = 2
+REQUEST_IMAGES = 50
+MODEL = "mobilenet_v1_0.5_160_int8.onnx"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How images are put before a learner.
+
+    Parameters
+    ----------
+    order
+        Labels in the order in which they come.
+    seed
+        Order of the images within an experience.
+    """
+
+    order: list[str]
+    seed: int
+
+    def experiences(self, images: LabelledImages) -> list[list[tuple[str, bytes]]]:
+        """Shuffled images of two classes, then of the next two, to the end."""
+        chance = random.Random(self.seed)
+        experiences = []
+        for first in range(0, len(self.order), CLASSES_AT_ONCE):
+            labels = self.order[first : first + CLASSES_AT_ONCE]
+            experience = [(label, image) for label in labels for image in images.train[label]]
+            chance.shuffle(experience)
+            experiences.append(experience)
+        return experiences
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one strategy reached with one extractor.
+
+    Parameters
+    ----------
+    extractor, strategy
+        Their names.
+    offline
+        Accuracy of the bound, in [0, 1].
+    accuracies
+        One for each class order.
+    ledger_bytes
+        Largest sum of the ledger after any experience.
+    samples_per_s
+        Images taught a second, over all orders.
+    """
+
+    extractor: str
+    strategy: str
+    offline: float
+    accuracies: list[float]
+    ledger_bytes: int
+    samples_per_s: float
+
+    @property
+    def gap_points(self) -> float:
+        """Points of accuracy below the bound."""
+        return 100 * (self.offline - mean(self.accuracies))
+
+
+@click.command("http-cifar")
+@click.option(
+    "--extractor",
+    "extractors",
+    multiple=True,
+    help="'default' or an ONNX file; may be repeated.  [both of those at hand]",
+)
+@click.option(
+    "--strategy", "strategies", multiple=True, default=("ar1", "naive"), show_default=True,
+    help="Strategy; may be repeated.",
+)  # fmt: skip
+@click.option("--budget", default="1MiB", show_default=True, help="Memory budget of the learner.")
+@click.option("--train", default=10_000, show_default=True, help="Images to teach, each once.")
+@click.option("--test", default=2_000, show_default=True, help="Images to test with.")
+@click.option("--orders", default=3, show_default=True, help="Class orders.")
+@click.option(
+    "--max-gap", type=float, help="Leave with exit code 1 if the first strategy is further off."
+)
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the report."
+)
+@click.option("--json", "as_json", is_flag=True, help="Write the figures as JSON.")
+def http_cifar(
+    extractors: tuple[str, ...],
+    strategies: tuple[str, ...],
+    budget: str,
+    train: int,
+    test: int,
+    orders: int,
+    max_gap: float | None,
+    output: Path | None,
+    as_json: bool,
+) -> int:
+    """Teach CIFAR-10 as JPEGs through HTTP, two classes after two, and test on all.
+
+    Without the CIFAR-10 pack the handwritten digits of scikit-learn are taught.
+    """
+    found = find_images()
+    images = found.part(train // len(found.labels), test // len(found.labels))
+    results = [
+        result
+        for extractor in extractors or _at_hand()
+        for result in _measure(extractor, strategies, budget, images, orders)
+    ]
+    report = _report(results, images, budget, orders)
+    if as_json:
+        print_json(report.figures)
+    else:
+        print_table(report.title, report.columns, report.rows, text_columns=2)
+    if output is not None:
+        report.write(output)
+    first = [result.gap_points for result in results if result.strategy == strategies[0]]
+    return exits.PARTLY_FAILED if max_gap is not None and max(first) > max_gap else exits.OK
+
+
+def _at_hand() -> list[str]:
+    folder = shared_folder()
+    model = folder / "models" / MODEL if folder else None
+    return [str(model), "default"] if model and model.is_file() else ["default"]
+
+
+def _measure(
+    extractor: str, strategies: Sequence[str], budget: str, images: LabelledImages, orders: int
+) -> list[Result]:
+    name = Path(extractor).stem
+    offline = offline_accuracy(extractor, images)
+    results = []
+    for strategy in strategies:
+        settings = {"extractor": extractor, "strategy": strategy, "memory_budget": budget}
+        begun = time.monotonic()
+        runs = [_one_order(settings, images, seed) for seed in range(orders)]
+        taught = orders * sum(map(len, images.train.values()))
+        results.append(
+            Result(
+                extractor=name,
+                strategy=strategy,
+                offline=offline,
+                accuracies=[accuracy for accuracy, _ in runs],
+                ledger_bytes=max(ledger_bytes for _, ledger_bytes in runs),
+                samples_per_s=taught / (time.monotonic() - begun),
+            )
+        )
+    return results
+
+
+def _one_order(settings: dict[str, str], images: LabelledImages, seed: int) -> tuple[float, int]:
+    """Accuracy on all classes at the end, and the most bytes that the ledger gave."""
+    order = images.labels
+    if seed:
+        random.Random(seed).shuffle(order)
+    experiences = Stream(order, seed).experiences(images)
+    total = sum(map(len, experiences)) + sum(map(len, images.test.values()))
+    what = f"{settings['strategy']}, order {seed + 1}"
+    ledger_bytes = 0
+    with (
+        tempfile.TemporaryDirectory(prefix="edge-cl-cifar-") as folder,
+        LocalService(Path(folder), settings) as service,
+        Client(service.url) as client,
+        progress_bar(what, total) as advance,
+    ):
+        for experience in experiences:
+            _teach(client, experience, advance)
+            client.end_experience()
+            ledger_bytes = max(ledger_bytes, sum(client.state()["ledger"].values()))
+        return _accuracy(client, images, advance), ledger_bytes
+
+
+def _teach(client: Client, experience: list[tuple[str, bytes]], advance: Advance) -> None:
+    for first in range(0, len(experience), REQUEST_IMAGES):
+        labels, encoded = zip(*experience[first : first + REQUEST_IMAGES], strict=True)
+        client.teach_many(encoded, labels)
+        advance(len(labels))
+
+
+def _accuracy(client: Client, images: LabelledImages, advance: Advance) -> float:
+    right = 0
+    for label, encoded in images.test.items():
+        for first in range(0, len(encoded), REQUEST_IMAGES):
+            answers = client.predict_many(encoded[first : first + REQUEST_IMAGES])
+            right += sum(answer.label == label for answer in answers)
+            advance(len(answers))
+    return right / sum(map(len, images.test.values()))
+
+
+def _report(results: list[Result], images: LabelledImages, budget: str, orders: int) -> Report:
+    rows = [
+        (
+            result.extractor,
+            result.strategy,
+            f"{100 * result.offline:.1f}",
+            _spread(result.accuracies),
+            f"{result.gap_points:.1f}",
+            result.ledger_bytes,
+            round(result.samples_per_s),
+        )
+        for result in results
+    ]
+    taught = sum(map(len, images.train.values()))
+    tested = sum(map(len, images.test.values()))
+    notes = [
+        f"{images.source}: {taught:,} training images, each once, {CLASSES_AT_ONCE} classes after "
+        f"{CLASSES_AT_ONCE}, {REQUEST_IMAGES} a request; {tested:,} test images; budget {budget}; "
+        f"mean ± standard deviation over {orders} class orders. Offline is a logistic regression "
+        "on the latents of all training images at once. Images/s includes testing and starting."
+    ]
+    figures = {"budget": budget, "images": images.source, "results": [vars(r) for r in results]}
+    columns = ["extractor", "strategy", "offline %", "accuracy %", "gap", "bytes", "images/s"]
+    title = "Class-incremental through HTTP"
+    return Report("http_cifar", title, columns, rows, figures, notes)
+
+
+def _spread(accuracies: list[float]) -> str:
+    points = [100 * accuracy for accuracy in accuracies]
+    return f"{mean(points):.1f} ± {stdev(points):.1f}" if len(points) > 1 else f"{points[0]:.1f}"

@@ -1,0 +1,1 @@
+"""Three simulated devices teach a real service, which is killed half-way."""
