@@ -11,14 +11,14 @@ def softmax(logits: Float32, temperature: float = 1.0) -> Float32:
     """Row-wise softmax of (N, C) `logits`, stable for large values."""
     shifted = logits / np.float32(temperature) if temperature != 1.0 else logits
     shifted = shifted - shifted.max(axis=1, keepdims=True)
-    exponential = np.exp(shifted)
+    exponential: Float32 = np.exp(shifted)
     exponential /= exponential.sum(axis=1, keepdims=True)
     return exponential
 
 
 def log_softmax(logits: Float32) -> Float32:
     """Row-wise logarithm of the softmax of (N, C) `logits`."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted: Float32 = logits - logits.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return shifted
 
@@ -48,15 +48,16 @@ def power_l2(latents: Float32) -> Float32:
 
     Rows of zeros stay zeros.
     """
-    rooted = np.sqrt(np.abs(latents))
+    rooted: Float32 = np.sqrt(np.abs(latents))
     np.copysign(rooted, latents, out=rooted)
     return l2(rooted)
 
 
 def l2(latents: Float32) -> Float32:
     """Rows of (N, D) `latents` scaled to unit Euclidean length; zeros stay zeros."""
-    length = np.sqrt(np.einsum("nd,nd->n", latents, latents))[:, None]
-    return np.divide(latents, length, out=np.zeros_like(latents), where=length > 0)
+    length: Float32 = np.sqrt(np.einsum("nd,nd->n", latents, latents))[:, None]
+    length[length == 0] = 1
+    return latents / length
 
 
 def path_importance(path: Float32, weights: Float32, anchor: Float32, damping: float) -> Float32:
@@ -72,7 +73,8 @@ def path_importance(path: Float32, weights: Float32, anchor: Float32, damping: f
         The paper's xi, which keeps weights that barely moved from exploding.
     """
     moved = weights - anchor
-    return np.maximum(path, 0) / (moved * moved + np.float32(damping))
+    importance: Float32 = np.maximum(path, 0) / (moved * moved + np.float32(damping))
+    return importance
 
 
 def consolidation_weight(past: Array, current: Array) -> Float32:

@@ -72,6 +72,8 @@ class MemoryPlan:
     least_samples
         Exemplars without which the strategy makes no sense; asking for a budget
         below them is refused.
+    per_experience
+        Emptied when an experience ends: a window of the present one.
     """
 
     share: float
@@ -80,6 +82,7 @@ class MemoryPlan:
     retrieval: str = "uniform"
     samples: int | None = None
     least_samples: int = 1
+    per_experience: bool = False
 
 
 @dataclass
@@ -222,22 +225,23 @@ class Strategy(ABC):
         """The batch with normalised latents."""
         return Batch(self.normalise(batch.latents), batch.classes, batch.contexts, batch.ids)
 
-    def observe(self, batch: Batch, *, first_pass: bool = True) -> None:
+    def observe(self, batch: Batch, *, remember: bool = True) -> None:
         """Learn `batch` in order, opening and closing experiences on the way.
 
         Parameters
         ----------
         batch
             Raw latents; their classes and contexts must have been grown for.
-        first_pass
-            False when the caller shows samples again (several passes over an
-            experience): then they are learned but not offered to the memories.
+        remember
+            False when the caller shows samples several times (passes over an
+            experience) and this is not the one time that they are offered to the
+            memories.
         """
         for part in self._experience_parts(batch):
             normal = self.normalised(part)
             for _ in range(self.options.epochs):
                 self.step(normal)
-            if first_pass:
+            if remember:
                 self.remember(part)
                 self.experience.samples += len(part)
 
@@ -245,8 +249,10 @@ class Strategy(ABC):
         """Close the open experience, if there is one."""
         if self.experience.is_open:
             self.end(self.experience)
-            for memory in self.memories.values():
-                memory.end_experience()
+            for name, plan in self.memory_plans().items():
+                self.memories[name].end_experience()
+                if plan.per_experience:
+                    self.memories[name].clear()
             self.experience.is_open = False
 
     def publish(self: Self) -> Self:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edge_cl.types import Array
+from edge_cl.types import Array, Float64
 
 
 def packed_size(dim: int) -> int:
@@ -29,9 +29,9 @@ def add_gram(packed: Array, vectors: Array) -> None:
         packed[part] += gram[row, row:]
 
 
-def unpack(packed: Array, dim: int, dtype: type = np.float64) -> Array:
+def unpack(packed: Array, dim: int) -> Float64:
     """The full symmetric (dim, dim) matrix."""
-    full = np.empty((dim, dim), dtype=dtype)
+    full = np.empty((dim, dim), dtype=np.float64)
     for row, part in _rows(dim):
         full[row, row:] = packed[part]
         full[row:, row] = packed[part]

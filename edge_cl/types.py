@@ -62,7 +62,8 @@ class LatentSpec:
         if self.scale is None:
             raise ValueError("these latents have no codes: the spec has no scale")
         codes = np.rint(latents / np.float32(self.scale)) + np.float32(self.zero_point)
-        return np.clip(codes, 0, 255).astype(np.uint8)
+        clipped: Float32 = np.clip(codes, 0, 255)
+        return clipped.astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,7 @@ class Batch:
 
     def __getitem__(self, rows: slice | Int64 | Bool) -> Batch:
         """The batch of these rows."""
-        return Batch(
-            self.latents[rows], self.classes[rows], self.contexts[rows], self.ids[rows]
-        )
+        return Batch(self.latents[rows], self.classes[rows], self.contexts[rows], self.ids[rows])
 
     @staticmethod
     def of(latents: Float32, classes: Int64, context: int = NO_CONTEXT) -> Batch:

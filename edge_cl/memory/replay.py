@@ -193,6 +193,10 @@ class ReplayMemory:
             keep = self._policy.survivors(self._rows, capacity, rng)
         self._keep(keep, capacity)
 
+    def clear(self) -> None:
+        """Forget every row; the capacity stays."""
+        self._keep(np.zeros(len(self), dtype=np.bool_), self.capacity)
+
     def remove(self, ids: Iterable[int]) -> int:
         """Forget the rows with these sample ids; how many there were."""
         doomed = np.isin(self._rows.ids[: len(self)], np.fromiter(ids, dtype=np.int64))

@@ -18,7 +18,9 @@ from edge_cl.types import Batch, Float32
 class AR1Options(CWROptions, MemoryOptions):
     """Options of AR1."""
 
-    selection: str = Field("share", description="Which samples stay in the memory.")
+    codec: str = Field("uint4", description="How an exemplar is stored.")
+    selection: str = Field("class_balanced", description="Which samples stay in the memory.")
+    experience_samples: int | None = None
     strength: float = Field(
         1.0, ge=0, description="Weight of the penalty on hidden layers; 0 is AR1*free."
     )

@@ -9,7 +9,7 @@ import numpy as np
 from edge_cl.options import Options
 from edge_cl.state import Role, Slot
 from edge_cl.strategy import Strategy
-from edge_cl.types import Array, Batch, Float32
+from edge_cl.types import Array, Batch, Float32, Float64
 
 
 class NCM(Strategy):
@@ -23,7 +23,7 @@ class NCM(Strategy):
     paper: ClassVar[str] = "Mensink et al. 2013, doi:10.1109/TPAMI.2013.83, eq. 1"
     options_type: ClassVar[type[Options]] = Options
 
-    total: Array
+    total: Float64
     count: Array
     mean: Float32
 
@@ -51,4 +51,6 @@ class NCM(Strategy):
 
     def scores(self, latents: Float32, context: int | None = None) -> Float32:
         """Minus half the squared distance to each mean, up to a constant of the latent."""
-        return latents @ self.mean.T - np.float32(0.5) * (self.mean * self.mean).sum(axis=1)
+        half_square = np.float32(0.5) * (self.mean * self.mean).sum(axis=1)
+        scores: Float32 = latents @ self.mean.T - half_square
+        return scores

@@ -75,8 +75,7 @@ def test_squared_gradient_is_the_sum_of_each_samples_square(shape, seed):
     latents = rng(seed + 2).normal(size=(batch, head.dim)).astype(np.float32)
     by_logits = rng(seed + 3).normal(size=(batch, classes)).astype(np.float32)
     one_by_one = sum(
-        head.gradient(weights, head.forward(weights, latents[n : n + 1]), by_logits[n : n + 1])
-        ** 2
+        head.gradient(weights, head.forward(weights, latents[n : n + 1]), by_logits[n : n + 1]) ** 2
         for n in range(batch)
     )
     forward = head.forward(weights, latents)
@@ -91,9 +90,7 @@ def test_a_new_class_changes_no_logit_of_the_old_ones(hidden):
     weights = random_weights(head, 3, 0)
     wider = np.concatenate([weights, np.zeros(head.row_size, np.float32)])
     latents = rng(2).normal(size=(4, 8)).astype(np.float32)
-    np.testing.assert_array_equal(
-        head.logits(wider, latents)[:, :3], head.logits(weights, latents)
-    )
+    np.testing.assert_array_equal(head.logits(wider, latents)[:, :3], head.logits(weights, latents))
     assert head.classes(wider) == 4
     assert head.size(4) == len(wider)
 
