@@ -218,7 +218,8 @@ def refuses_what_does_not_fit(subject: Subject) -> None:
             subject.learner(memory_budget=refusal.asked_bytes - 1)
         except BudgetExceeded:
             return
-        raise AssertionError(f"{refusal.asked_bytes} bytes were asked for, one less did too")
+        message = f"{refusal.asked_bytes} bytes were asked for, one less did too"
+        raise AssertionError(message) from None
     raise AssertionError("64 bytes were enough")
 
 

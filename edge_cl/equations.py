@@ -55,7 +55,7 @@ def power_l2(latents: Float32) -> Float32:
 
 def l2(latents: Float32) -> Float32:
     """Rows of (N, D) `latents` scaled to unit Euclidean length; zeros stay zeros."""
-    length: Float32 = np.sqrt(np.einsum("nd,nd->n", latents, latents))[:, None]
+    length = np.sqrt(np.einsum("nd,nd->n", latents, latents)).astype(np.float32)[:, None]
     length[length == 0] = 1
     return latents / length
 
