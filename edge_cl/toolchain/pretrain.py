@@ -190,8 +190,8 @@ class Training:
             self.replicas.put(replica)
         self.optimiser = self._optimiser()
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(recipe.seed))
-        self.held_out, self.train = order.split(
-            [recipe.held_out_samples, len(images) - recipe.held_out_samples]
+        self.held_out, self.train = torch.split(
+            order, [recipe.held_out_samples, len(images) - recipe.held_out_samples]
         )
         self.elapsed_s = self.cpu_s = 0.0
         self.steps = 0
@@ -243,7 +243,8 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.rate(self.elapsed_s / self.budget_s)
         seeds = [hash((self.recipe.seed, self.steps, k)) % 2**62 for k in range(self.recipe.parts)]
-        losses = list(self.pool.map(self._gradient, rows.split(self.recipe.part_samples), seeds))
+        parts = torch.split(rows, self.recipe.part_samples)
+        losses = list(self.pool.map(self._gradient, parts, seeds))
         self._gather()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -277,7 +278,7 @@ class Training:
         """Loss of the averaged student on whole held-out images at full resolution."""
         self.average.eval()
         losses = []
-        for rows in self.held_out.split(250):
+        for rows in torch.split(self.held_out, 250):
             targets = {
                 t: self.targets.of(t, "whole", rows.numpy())
                 for t in self.targets.teachers_of("whole")
@@ -298,7 +299,7 @@ class Training:
         saved_s, losses = self.elapsed_s, []
         while self.elapsed_s < self.budget_s:
             order = self.train[torch.randperm(len(self.train), generator=self.rng)]
-            for rows in order.split(self.recipe.batch_samples):
+            for rows in torch.split(order, self.recipe.batch_samples):
                 if len(rows) < self.recipe.batch_samples or self.elapsed_s >= self.budget_s:
                     break
                 wall_s, cpu_s = time.monotonic(), time.process_time()
