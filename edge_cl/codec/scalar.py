@@ -75,11 +75,11 @@ class ScalarCodec(Codec):
         return pack(steps.astype(np.uint8), self.bits)
 
     def decode(self, codes: UInt8) -> Float32:
-        """See `Codec.decode`; one table look-up a value, or a pair of values of 4 bits."""
+        """See `Codec.decode`; one table look-up a value, or a byte where bits divide it."""
         self._known()
-        if self._pairs is not None:
-            pairs = self._pairs[codes].view(np.float32)
-            return np.ascontiguousarray(pairs[:, : self.dim])
+        if self._bytewise is not None:
+            latents = self._bytewise[codes].view(np.float32)
+            return np.ascontiguousarray(latents[:, : self.dim])
         values = unpack(codes, self.bits, self.dim)
         if not self.per_channel or self.spec.quantised:
             return np.asarray(self._levels[0][values], dtype=np.float32)
@@ -114,9 +114,12 @@ class ScalarCodec(Codec):
         expected = {name: array.shape for name, array in self.arrays().items()}
         if {name: array.shape for name, array in arrays.items()} != expected:
             raise CheckpointError(f"codec {self.name} expects arrays {expected}")
-        if expected and np.any(arrays["range"]):
+        if expected:
             low, high = arrays["range"].astype(np.float32)
-            self._set_span(Span(low, high))
+            if np.any(low) or np.any(high):
+                self._set_span(Span(low, high))
+            else:
+                self._span = None
 
     @property
     def _top(self) -> int:
@@ -129,8 +132,9 @@ class ScalarCodec(Codec):
         grid = np.arange(self._top + 1, dtype=np.float32)
         shared = len(span.low) == 1
         self._levels = self._unwarped(grid[:, None]).T if shared else np.empty((0, 0), np.float32)
-        # Both values of a byte are fetched as one 8-byte word: half the look-ups.
-        self._pairs = _pair_table(self._levels[0]) if shared and self.bits == 4 else None
+        # All values of a byte are fetched as one word: a half or a quarter of the look-ups.
+        whole = shared and self.bits in (2, 4)
+        self._bytewise = _byte_table(self._levels[0], self.bits) if whole else None
 
     def _known(self) -> Span:
         if self._span is None:
@@ -147,7 +151,9 @@ class ScalarCodec(Codec):
         return axis * np.abs(axis) if self.companded else axis
 
 
-def _pair_table(levels: Float32) -> Array:
-    """(256,) words of two float32: the levels of a byte's low and high half."""
-    byte = np.arange(256)
-    return np.stack([levels[byte & 15], levels[byte >> 4]], axis=1).view(np.int64)[:, 0].copy()
+def _byte_table(levels: Float32, bits: int) -> Array:
+    """(256,) words of 8 / bits float32: the levels of all values in a byte."""
+    shifts = np.arange(0, 8, bits)
+    values = (np.arange(256)[:, None] >> shifts) & ((1 << bits) - 1)
+    word = np.int64 if bits == 4 else np.complex128
+    return np.array(levels[values].view(word)[:, 0])

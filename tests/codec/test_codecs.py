@@ -171,6 +171,7 @@ def test_half_precision_is_relative() -> None:
         ("uint6", 384),
         ("uint4", 256),
         ("uint3", 192),
+        ("uint2", 128),
     ],
 )
 def test_bytes_of_a_row(name: str, row_bytes: int) -> None:
