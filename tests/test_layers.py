@@ -26,6 +26,7 @@ LAYERS = (
 TOOLS = {
     "edge_cl.__main__",
     "edge_cl.bench",
+    "edge_cl.checks",
     "edge_cl.cli",
     "edge_cl.client",
     "edge_cl.commands",

@@ -13,7 +13,7 @@ from edge_cl.errors import MissingExtra
 from edge_cl.extractor import Extractor, load_extractor
 from edge_cl.types import Float32
 
-STRENGTHS = (1.0, 10.0, 100.0)
+STRENGTHS = (10.0, 100.0, 1000.0)
 """Inverse regularisations that are tried, for latents of unit length."""
 HELD_OUT = 0.1
 EXTRACT_IMAGES = 64
