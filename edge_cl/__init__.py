@@ -12,10 +12,17 @@ latents, by one of the continual-learning strategies of the literature.
 'cup'
 """
 
-from edge_cl import strategies
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from edge_cl.errors import EdgeCLError
-from edge_cl.learner import Learner, Published
-from edge_cl.types import LatentSpec, Prediction
+
+if TYPE_CHECKING:
+    from edge_cl import strategies
+    from edge_cl.learner import Learner, Published
+    from edge_cl.types import LatentSpec, Prediction
 
 __version__ = "0.1.0"
 
@@ -28,3 +35,19 @@ __all__ = [
     "__version__",
     "strategies",
 ]
+
+# Imported when asked for: a health probe or a client that only sends must not pay for what learns.
+_HOMES = {
+    "LatentSpec": "edge_cl.types",
+    "Learner": "edge_cl.learner",
+    "Prediction": "edge_cl.types",
+    "Published": "edge_cl.learner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "strategies":
+        return import_module("edge_cl.strategies")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edge_cl' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
