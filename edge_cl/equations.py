@@ -48,16 +48,18 @@ def power_l2(latents: Float32) -> Float32:
 
     Rows of zeros stay zeros.
     """
-    rooted: Float32 = np.sqrt(np.abs(latents))
+    rooted: Float32 = np.abs(latents)
+    np.sqrt(rooted, out=rooted)
     np.copysign(rooted, latents, out=rooted)
     return l2(rooted)
 
 
 def l2(latents: Float32) -> Float32:
     """Rows of (N, D) `latents` scaled to unit Euclidean length; zeros stay zeros."""
-    length = np.sqrt(np.einsum("nd,nd->n", latents, latents)).astype(np.float32)[:, None]
-    length[length == 0] = 1
-    return latents / length
+    squares: Float32 = np.einsum("nd,nd->n", latents, latents)[:, None]
+    squares[squares == 0] = 1
+    np.sqrt(squares, out=squares)
+    return latents / squares
 
 
 def path_importance(path: Float32, weights: Float32, anchor: Float32, damping: float) -> Float32:
