@@ -190,7 +190,7 @@ def _one_order(settings: dict[str, str], images: LabelledImages, seed: int) -> t
         for experience in experiences:
             _teach(client, experience, advance)
             client.end_experience()
-            ledger_bytes = max(ledger_bytes, sum(client.state()["ledger"].values()))
+            ledger_bytes = max(ledger_bytes, sum(client.state()["memory"].values()))
         return _accuracy(client, images, advance), ledger_bytes
 
 

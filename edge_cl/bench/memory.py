@@ -122,7 +122,7 @@ def _teach_latents(client: Client, count: int) -> LedgerRun:
     with progress_bar("teaching latents", count) as advance:
         for codes, labels in _latent_batches(count, dim):
             client.teach_latents(codes, labels)
-            most_bytes = max(most_bytes, sum(client.state()["ledger"].values()))
+            most_bytes = max(most_bytes, sum(client.state()["memory"].values()))
             checks += 1
             advance(len(labels))
     return LedgerRun(count, budget_bytes, most_bytes, checks)

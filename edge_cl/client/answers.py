@@ -38,10 +38,11 @@ class ServiceProblem(EdgeCLError):
         self.retry_after_s = retry_after_s
         self.problem = problem
         title = problem.get("title") or "the service refused"
-        detail = problem.get("detail")
-        fields = "; ".join(_field_line(error) for error in problem.get("errors") or [])
-        parts = [f"{title} (HTTP {status})", str(detail) if detail else "", fields]
-        super().__init__(": ".join(part for part in parts if part))
+        texts = [f"{title} (HTTP {status})", problem.get("detail")]
+        texts += [_fault_line(fault) for fault in problem.get("errors") or []]
+        texts.append(problem.get("hint"))
+        # A fault often repeats the detail: every text once.
+        super().__init__(": ".join(dict.fromkeys(str(text) for text in texts if text)))
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def taught(response: httpx.Response) -> Taught:
         accepted=answer["accepted"],
         ids=tuple(answer["ids"]),
         version=answer.get("version", 0),
-        replayed=response.headers.get("Idempotency-Replayed", "false") == "true",
+        replayed=response.headers.get("Idempotent-Replayed", "false") == "true",
     )
 
 
@@ -143,9 +144,7 @@ def unreachable(url: str, error: httpx.TransportError) -> ServiceUnreachable:
     )
 
 
-def _field_line(error: Any) -> str:
-    if not isinstance(error, Mapping):
-        return str(error)
-    name = error.get("field") or error.get("loc") or error.get("pointer") or ""
-    text = error.get("detail") or error.get("message") or error.get("msg") or ""
-    return f"{name} {text}".strip()
+def _fault_line(fault: Any) -> str:
+    if not isinstance(fault, Mapping):
+        return str(fault)
+    return f"{fault.get('pointer', '')} {fault.get('detail', '')}".strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -89,6 +89,7 @@ class Client:
         label: str,
         *,
         context: str | None = None,
+        device: str | None = None,
         idempotency_key: str | None = None,
         mode: str = "sync",
     ) -> Taught:
@@ -102,12 +103,16 @@ class Client:
             The class that it shows.
         context
             The situation it comes from, for strategies that use one.
+        device
+            Who saw it.
         idempotency_key
             Two calls with one key count once; a fresh one if None.
         mode
             ``sync`` returns when it is learned, ``async`` when it is durable.
         """
-        params = {"label": label, "mode": mode} | ({"context": context} if context else {})
+        notes = {"context": context, "device": device}
+        params = {"label": label, "mode": mode}
+        params |= {name: text for name, text in notes.items() if text is not None}
         call = image_call(f"{self._path}/samples", [image], params)
         return taught(self._send_with_key(call, idempotency_key))
 
@@ -192,9 +197,32 @@ class Client:
         call = Call("POST", f"{self._path}/predict", params, json={"samples": samples})
         return predicted(self._send(call))
 
-    def end_experience(self) -> Json:
+    def end_experience(self, *, idempotency_key: str | None = None) -> Json:
         """Close the stretch of stream that the learner is in."""
-        return self._json(Call("POST", f"{self._path}/experience/end", repeatable=False))
+        call = Call("POST", f"{self._path}/experience/end")
+        return dict(self._send_with_key(call, idempotency_key).json())
+
+    def samples(self, **wanted: str) -> Iterator[Json]:
+        """Every sample that the service holds, by id.
+
+        Parameters
+        ----------
+        **wanted
+            Only samples with this ``label``, ``context`` or ``device``.
+        """
+        cursor: dict[str, str] = {}
+        while True:
+            params = {"limit": "1000", **wanted, **cursor}
+            page = self._json(Call("GET", f"{self._path}/samples", params))
+            yield from page["items"]
+            if page["next_cursor"] is None:
+                return
+            cursor = {"cursor": page["next_cursor"]}
+
+    def classes(self) -> dict[str, int]:
+        """Samples learned of each class, in the order in which the classes came."""
+        listed = self._json(Call("GET", f"{self._path}/classes"))["classes"]
+        return {one["label"]: one["samples"] for one in listed}
 
     def state(self) -> Json:
         """What the learner is: strategy, version, classes, bytes by part."""

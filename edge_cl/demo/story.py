@@ -150,7 +150,7 @@ def _outcome(
     url: str, record: Record, accuracy: dict[str, float], restart_s: float, seconds: float
 ) -> Outcome:
     with Client(url) as client:
-        stored = set(client.sample_ids())
+        stored = {sample["id"] for sample in client.samples()}
         state = client.state()
     return Outcome(
         accuracy=dict(accuracy),
@@ -158,7 +158,7 @@ def _outcome(
         stored=len(stored),
         lost=len(set(record.ids) - stored),
         restart_s=restart_s,
-        bytes_by_part=dict(state["ledger"]),
+        bytes_by_part=dict(state["memory"]),
         budget_bytes=int(state["memory_budget"]),
         teach_ms=record.teach_ms,
         predict_ms=record.predict_ms,

@@ -102,9 +102,9 @@ def test_a_final_refusal_is_not_repeated(status):
 
 
 def test_a_refusal_names_the_fields():
-    errors = [{"field": "label", "detail": "is empty"}]
+    errors = [{"pointer": "/label", "detail": "is empty"}]
     answers = Answers(problem(422, detail="bad sample", errors=errors))
-    with pytest.raises(ServiceProblem, match="bad sample: label is empty"):
+    with pytest.raises(ServiceProblem, match="bad sample: /label is empty"):
         answers.client().teach(JPEG, "")
 
 
