@@ -10,6 +10,7 @@ from __future__ import annotations
 from edge_cl.codec.base import Codec
 from edge_cl.codec.float16 import Float16Codec
 from edge_cl.codec.float32 import Float32Codec
+from edge_cl.codec.pq import ProductQuantiser
 from edge_cl.codec.uint2 import UInt2Codec
 from edge_cl.codec.uint3 import UInt3Codec
 from edge_cl.codec.uint4 import UInt4ChannelCodec, UInt4Codec
@@ -34,6 +35,7 @@ _CODECS: dict[str, type[Codec]] = {
         UInt4ChannelCodec,
         UInt3Codec,
         UInt2Codec,
+        ProductQuantiser,
     )
 }
 

@@ -43,6 +43,10 @@ class Codec(ABC):
         """Whether every value of `latents`, (N, D), lies within the codec's range."""
         return True
 
+    def wants_training(self, n_latents: int) -> bool:
+        """Whether the codec would learn from `n_latents` more than it has; see `widened`."""
+        return False
+
     def widened(self, latents: Float32) -> Codec:
         """A codec whose range covers `latents` beside the old range, with a margin.
 

@@ -12,10 +12,12 @@ from edge_cl.memory.retrieval import Pool, make_retrieval
 from edge_cl.memory.rows import MOST_CLASSES, MOST_CONTEXTS, Rows
 from edge_cl.memory.selection import DROP, make_selection
 from edge_cl.memory.selection.base import COUNTERS
-from edge_cl.types import Array, Batch, Int64
+from edge_cl.types import Array, Batch, Float32, Int64
 
 _COUNTER_BYTES = 8 * (2 + COUNTERS)
 _CODEC_PREFIX = "codec."
+_TRAINING_ROWS = 1024
+_RE_ENCODED_ROWS = 256
 
 
 class ReplayMemory:
@@ -145,13 +147,8 @@ class ReplayMemory:
     def rows(self, slots: Array) -> Batch:
         """The rows in `slots`, decoded to float32."""
         rows = self._rows
-        latents = (
-            self.codec.decode(rows.codes[slots])
-            if self.codec.fitted
-            else np.zeros((len(slots), self.codec.dim), dtype=np.float32)
-        )
         return Batch(
-            latents,
+            self._latents(slots),
             rows.classes[slots].astype(np.int64),
             rows.contexts[slots].astype(np.int64),
             rows.ids[slots].astype(np.int64),
@@ -279,23 +276,28 @@ class ReplayMemory:
             pool = pool.where(self._rows.contexts[pool.members] != exclude_context)
         return pool
 
-    def _encode(self, slots: Int64, latents: Array) -> None:
+    def _encode(self, slots: Int64, latents: Float32) -> None:
         if len(slots) == 0:
             return
-        if not self.codec.covers(latents):
-            self._widen(latents)
+        if self.codec.wants_training(len(self)):
+            older = np.setdiff1d(np.arange(len(self)), slots)[-_TRAINING_ROWS:]
+            self._re_encode(self.codec.widened(np.concatenate([self._latents(older), latents])))
+        elif not self.codec.covers(latents):
+            self._re_encode(self.codec.widened(latents))
         # A slot that was taken twice keeps the later sample: the last assignment wins.
         self._rows.codes[slots] = self.codec.encode(latents)
 
-    def _widen(self, latents: Array) -> None:
-        wider = self.codec.widened(latents)
-        if wider is self.codec:
-            return
-        if self.codec.fitted:
-            for start in range(0, len(self), 256):
-                rows = slice(start, min(start + 256, len(self)))
-                self._rows.codes[rows] = wider.encode(self.codec.decode(self._rows.codes[rows]))
-        self.codec = wider
+    def _latents(self, slots: Array) -> Float32:
+        if not self.codec.fitted:
+            return np.zeros((len(slots), self.codec.dim), dtype=np.float32)
+        return self.codec.decode(self._rows.codes[slots])
+
+    def _re_encode(self, codec: Codec) -> None:
+        if codec is not self.codec and self.codec.fitted:
+            for start in range(0, len(self), _RE_ENCODED_ROWS):
+                slots = np.arange(start, min(start + _RE_ENCODED_ROWS, len(self)))
+                self._rows.codes[slots] = codec.encode(self._latents(slots))
+        self.codec = codec
 
     def _keep(self, keep: Array, capacity: int) -> None:
         self._rows = self._rows.arranged(self._policy.arrange(self._rows, keep), capacity)

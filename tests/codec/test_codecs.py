@@ -11,7 +11,8 @@ from edge_cl.codec.bits import pack, packed_bytes, unpack
 from edge_cl.errors import CheckpointError, InvalidOption
 from edge_cl.types import Float32, LatentSpec
 
-RANGED = tuple(name for name in names() if not name.startswith("float"))
+RANGED = tuple(name for name in names() if name.startswith("uint"))
+SCALAR = tuple(name for name in names() if name != "pq")
 DIMS = st.sampled_from([1, 2, 3, 7, 8, 9, 31, 64, 65])
 WIDE = st.floats(-1e6, 1e6, width=32)
 codes_specs = st.builds(
@@ -45,7 +46,7 @@ def test_packed_bits_unpack(bits: int, rows: int, dim: int, seed: int) -> None:
     np.testing.assert_array_equal(unpack(packed, bits, dim), values)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", SCALAR)
 @given(latents=float_latents())
 @settings(max_examples=60, deadline=None)
 def test_float_latents_round_trip_within_the_bound(name: str, latents: Float32) -> None:
@@ -61,7 +62,7 @@ def test_float_latents_round_trip_within_the_bound(name: str, latents: Float32) 
     assert np.abs(decoded.astype(np.float64) - latents).max() <= codec.error_bound()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", SCALAR)
 @given(spec=codes_specs, seed=st.integers(0, 999))
 @settings(max_examples=60, deadline=None)
 def test_extractor_codes_round_trip_within_the_bound(
@@ -86,7 +87,7 @@ def test_extractor_codes_pass_through_uint8_exactly(name: str, spec: LatentSpec)
     np.testing.assert_array_equal(codec.decode(codes), spec.to_float(codes))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", SCALAR)
 @pytest.mark.parametrize("spec", [LatentSpec(13), LatentSpec(13, scale=0.5, zero_point=9)])
 def test_decoding_is_stable(name: str, spec: LatentSpec) -> None:
     """Encoding what was decoded changes nothing: re-encoding does not drift."""
@@ -97,7 +98,7 @@ def test_decoding_is_stable(name: str, spec: LatentSpec) -> None:
     np.testing.assert_array_equal(codec.encode(codec.decode(codes)), codes)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", SCALAR)
 @pytest.mark.parametrize("spec", [LatentSpec(9), LatentSpec(9, scale=0.5)])
 def test_an_empty_batch(name: str, spec: LatentSpec) -> None:
     codec = fit(make_codec(name, spec), np.ones((1, 9), np.float32))
