@@ -1,0 +1,88 @@
+"""The read side of a journal: samples, counts, remembered answers."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.journal import JournalError, connect
+from service.records import StoredAnswer
+
+__all__ = ["Catalogue", "SampleRecord"]
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """One acknowledged sample, without its latent."""
+
+    id: int
+    version: int
+    label: str
+    context: str | None
+    device: str | None
+    captured_at: str | None
+    received_at: float
+
+
+class Catalogue:
+    """Reads a journal beside its writer; safe to share between threads.
+
+    Parameters
+    ----------
+    path
+        The journal's database, which exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path, read_only=True)
+        self._lock = threading.Lock()
+
+    def answer(self, key: str, since: float) -> StoredAnswer | None:
+        """What was answered to `key`, if that was after `since`."""
+        rows = self._read(
+            "SELECT fingerprint, status, body FROM answer WHERE key=? AND kept_at >= ?",
+            (key, since),
+        )
+        return StoredAnswer(*rows[0]) if rows else None
+
+    def sample(self, sample_id: int) -> SampleRecord | None:
+        """The sample of this id, if the journal still has it."""
+        rows = self._read("SELECT * FROM sample WHERE id=?", (sample_id,))
+        return SampleRecord(*rows[0]) if rows else None
+
+    def samples(
+        self, after_id: int, limit: int, wanted: dict[str, str | None] | None = None
+    ) -> list[SampleRecord]:
+        """Up to `limit` samples beyond `after_id` whose fields are as `wanted`."""
+        filters = {name: value for name, value in (wanted or {}).items() if value is not None}
+        clauses = "".join(f" AND {name}=?" for name in filters)
+        rows = self._read(
+            f"SELECT * FROM sample WHERE id > ?{clauses} ORDER BY id LIMIT ?",
+            (after_id, *filters.values(), limit),
+        )
+        return [SampleRecord(*row) for row in rows]
+
+    def tally(self) -> list[tuple[str, str, int]]:
+        """(label, device, samples) over everything ever acknowledged."""
+        rows = self._read("SELECT label, device, samples FROM tally WHERE samples > 0", ())
+        return [(label, device, count) for label, device, count in rows]
+
+    def facts(self) -> dict[str, int]:
+        """The journal's numbers about itself."""
+        return dict(self._read("SELECT name, value FROM fact", ()))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        with self._lock:
+            self._connection.close()
+
+    def _read(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            with self._lock:
+                return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(str(error)) from error

@@ -1,0 +1,220 @@
+"""Every setting of the service: its name, its default, its meaning.
+
+A setting is read from, strongest first: an argument of `load_settings` (the
+command line), the environment (``EDGE_CL_`` and the upper-case name), the TOML
+file given by ``--config``, the default below.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, ByteSize, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+__all__ = ["ConfigError", "Settings", "load_settings"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+Size = Annotated[ByteSize, Field(gt=0)]
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the message names it and says what to do."""
+
+
+class Settings(BaseSettings):
+    """The settings of one service process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EDGE_CL_", extra="forbid", frozen=True, validate_by_name=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    folder: Path = Field(
+        Path("edge-cl-data"),
+        validation_alias=AliasChoices("data", "EDGE_CL_DATA"),
+        description="Folder of everything durable. The only thing to back up.",
+    )
+
+    strategy: str = Field("ar1", description="Strategy of the learner `default`.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of that strategy; JSON in the environment."
+    )
+    memory_budget: Size = Field(
+        ByteSize(8 * MIB), description="Bytes that a new learner may use, as in 8MiB."
+    )
+    seed: int = Field(0, ge=0, description="Seed of a new learner.")
+    max_learners: PositiveInt = Field(16, description="Learners that may exist at the same time.")
+    learners_budget: Size = Field(
+        ByteSize(64 * MIB), description="Sum of the memory budgets of all learners."
+    )
+    extractor: str = Field(
+        "default", description="`default` is the built-in extractor; else the path of an ONNX file."
+    )
+    threads: int = Field(
+        0, ge=0, le=256, description="Threads of one extraction; 0 chooses by the cores."
+    )
+    providers: list[str] = Field(
+        default_factory=list,
+        description="ONNX Runtime providers in order of preference; empty is the CPU.",
+    )
+
+    api_key: SecretStr | None = Field(None, description="Key that every /v1 request must carry.")
+    api_key_file: Path | None = Field(None, description="File that holds the key, as a secret.")
+    allow_anonymous: bool = Field(
+        False, description="Listen beyond loopback although there is no key."
+    )
+
+    max_body_bytes: Size = Field(ByteSize(16 * MIB), description="Largest request body.")
+    max_inflight_bytes: Size = Field(
+        ByteSize(48 * MIB), description="Bodies of all running requests together; then 503."
+    )
+    max_batch_samples: PositiveInt = Field(512, description="Most samples in one request.")
+    max_image_pixels: PositiveInt = Field(
+        25_000_000, description="Most pixels of one image, checked before it is decoded."
+    )
+    body_timeout_s: PositiveFloat = Field(
+        30.0, description="A body must have arrived after this time, else 408."
+    )
+    header_timeout_s: PositiveFloat = Field(
+        10.0, description="A connection whose request head takes longer is closed."
+    )
+    decode_workers: PositiveInt = Field(
+        1, le=64, description="Requests whose images are decoded and extracted at the same time."
+    )
+
+    queue_requests: PositiveInt = Field(
+        256, description="Teaching requests that may wait in a learner's queue; then 503."
+    )
+    queue_bytes: Size = Field(
+        ByteSize(16 * MIB), description="Bytes of latents that may wait in that queue; then 503."
+    )
+    group_requests: PositiveInt = Field(64, description="Most requests in one commit.")
+
+    journal_bytes: Size = Field(
+        ByteSize(256 * MIB), description="Disk kept for a learner's journal of samples."
+    )
+    snapshot_interval_s: PositiveFloat = Field(
+        300.0, description="A changed learner is saved after this time."
+    )
+    snapshot_operations: PositiveInt = Field(
+        1000, description="A learner is saved after so many operations; bounds the restart."
+    )
+    idempotency_keys: PositiveInt = Field(
+        10_000, description="Idempotency keys kept per learner; the oldest go first."
+    )
+    idempotency_hours: PositiveFloat = Field(24.0, description="How long a key is kept.")
+    ballast_bytes: Size = Field(
+        ByteSize(4 * MIB), description="Disk held back so that a full disk can be left again."
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line that is written."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`json` writes one object per line."
+    )
+    shutdown_timeout_s: PositiveInt = Field(
+        30, description="Running requests get so long to end after SIGTERM."
+    )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def key(self) -> str | None:
+        """The API key, from the setting or its file; None when there is none."""
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ConfigError("both api_key and api_key_file are set: keep one")
+        if self.api_key_file is None:
+            secret = self.api_key.get_secret_value() if self.api_key else None
+        else:
+            try:
+                secret = self.api_key_file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"api_key_file cannot be read: {error}") from error
+        if secret is not None and len(secret) < 8:
+            raise ConfigError("the API key is shorter than 8 characters: use a longer one")
+        return secret
+
+    def check(self) -> None:
+        """Raise ConfigError for settings that are dangerous or contradict each other."""
+        if self.key() is None and not self.loopback and not self.allow_anonymous:
+            raise ConfigError(
+                f"host {self.host} can be reached by other machines and there is no API key: "
+                "set EDGE_CL_API_KEY (or EDGE_CL_API_KEY_FILE), or EDGE_CL_ALLOW_ANONYMOUS=1"
+            )
+        if self.max_body_bytes > self.max_inflight_bytes:
+            raise ConfigError("max_body_bytes is above max_inflight_bytes: raise the latter")
+        if self.memory_budget > self.learners_budget:
+            raise ConfigError("memory_budget is above learners_budget: raise the latter")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the TOML file."""
+        toml = settings_cls.model_config.get("toml_file")
+        if toml is None:
+            return init_settings, env_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(str(toml)))
+
+
+def load_settings(
+    config: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Read and check all settings.
+
+    Parameters
+    ----------
+    config
+        A TOML file whose keys are the names of settings, or None.
+    overrides
+        Settings that win over every other source; None values are left out.
+
+    Raises
+    ------
+    ConfigError
+        If a value, a name or the file cannot be used.
+    """
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    kind = Settings if config is None else _reading(Path(config))
+    try:
+        settings = kind(**given)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    settings.check()
+    return settings
+
+
+def _reading(config: Path) -> type[Settings]:
+    if not config.is_file():
+        raise ConfigError(f"config file {config} does not exist")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=config)
+
+    return FromFile

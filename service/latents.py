@@ -1,0 +1,186 @@
+"""From the samples of a request to one matrix of latents, or to all that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_cl.errors import EdgeCLError
+from edge_cl.extractor import ImageLimits
+from edge_cl.learner import LARGEST_LATENT
+from edge_cl.names import checked_name
+from edge_cl.types import Array, LatentSpec
+from service.bodies import Item
+from service.errors import Faults, Problem, of_library
+from service.meters import Meters
+from service.operations import Sample
+
+if TYPE_CHECKING:
+    from edge_cl.extractor import Extractor
+
+__all__ = ["LatentMaker", "checked_samples"]
+
+CHUNK_SAMPLES = 16
+LONGEST_TEXT_BYTES = 128
+BYTES_OF = {"uint8": 1, "float16": 2, "float32": 4}
+
+
+class LatentMaker:
+    """Makes latents of whatever a client sent.
+
+    Parameters
+    ----------
+    extractor
+        For images; None when only latents are taken.
+    limits
+        What images may be.
+    meters
+        Instruments.
+    """
+
+    def __init__(self, extractor: Extractor | None, limits: ImageLimits, meters: Meters) -> None:
+        self._extractor = extractor
+        self._limits = limits
+        self._meters = meters
+
+    def latents(self, items: Sequence[Item], spec: LatentSpec, takes_images: bool) -> Array:
+        """(N, D) uint8 codes if every sample has them, else float32.
+
+        Raises
+        ------
+        Problem
+            With a pointer to each sample that cannot be used.
+        """
+        rows: list[Array | None] = [None] * len(items)
+        faults = Faults()
+        for start in range(0, len(items), CHUNK_SAMPLES):
+            # A chunk at a time, so that only a few decoded images are held.
+            chunk = range(start, min(start + CHUNK_SAMPLES, len(items)))
+            images = {}
+            for row in chunk:
+                with faults.collected():
+                    if items[row].image is None:
+                        rows[row] = _latent(items[row], spec)
+                    else:
+                        images[row] = self._pixels(items[row], takes_images)
+            if images and not faults:
+                self._extract(images, rows)
+        faults.raise_any()
+        return _matrix([row for row in rows if row is not None], spec)
+
+    def _pixels(self, item: Item, takes_images: bool) -> Array:
+        pointer = f"{item.pointer}/image_b64" if item.pointer.startswith("/samples") else ""
+        if self._extractor is None or not takes_images:
+            raise Problem("invalid", "this learner takes latents only").at(pointer or item.pointer)
+        try:
+            with self._meters.predict.labels("decode").time():
+                return self._extractor.prepare(item.image or b"", self._limits)
+        except EdgeCLError as error:
+            raise of_library(error).at(pointer or item.pointer) from error
+
+    def _extract(self, images: dict[int, Array], rows: list[Array | None]) -> None:
+        assert self._extractor is not None
+        with self._meters.predict.labels("extract").time():
+            codes = self._extractor.extract(np.stack(list(images.values())))
+        for row, code in zip(images, codes, strict=True):
+            rows[row] = code
+
+
+def checked_samples(items: Sequence[Item]) -> tuple[Sample, ...]:
+    """The labels and notes of a request's samples; Problem when one cannot be used."""
+    samples, faults = [], Faults()
+    for item in items:
+        with faults.collected():
+            samples.append(_sample(item))
+    faults.raise_any()
+    return tuple(samples)
+
+
+def checked_text(value: Any, name: str, pointer: str) -> str | None:
+    """An optional short text of a client; Problem when it cannot be used."""
+    if value is None:
+        return None
+    try:
+        return checked_name(value, name)
+    except EdgeCLError as error:
+        raise of_library(error).at(f"{pointer}/{name}") from error
+
+
+def _sample(item: Item) -> Sample:
+    label = checked_text(item.label, "label", item.pointer)
+    if label is None:
+        raise Problem("invalid-label", "a sample to learn needs a label").at(
+            f"{item.pointer}/label"
+        )
+    notes = {
+        name: checked_text(getattr(item, name), name, item.pointer)
+        for name in ("context", "device", "captured_at")
+    }
+    return Sample(label, **notes)
+
+
+def _latent(item: Item, spec: LatentSpec) -> Array:
+    try:
+        if isinstance(item.latent, bytes):
+            latent = _from_bytes(item.latent, item.dtype, spec)
+        else:
+            latent = _from_numbers(item.latent or [], spec)
+    except Problem as fault:
+        raise fault.at(f"{item.pointer}/latent") from fault
+    return latent
+
+
+def _from_numbers(numbers: list[Any], spec: LatentSpec) -> Array:
+    if not all(type(number) in (int, float) for number in numbers):
+        raise Problem("invalid-latent", "a latent is a list of numbers")
+    if len(numbers) != spec.dim:
+        raise _wrong_width(f"{len(numbers)} numbers", spec)
+    try:
+        values = np.array(numbers, dtype=np.float64)
+    except OverflowError as error:
+        raise Problem("invalid-latent", "a number is too large for a latent") from error
+    return _finite(values)
+
+
+def _from_bytes(content: bytes, dtype: Any, spec: LatentSpec) -> Array:
+    if dtype is None:
+        dtype = next((n for n, size in BYTES_OF.items() if len(content) == size * spec.dim), None)
+        if dtype is None:
+            raise _wrong_width(f"{len(content)} bytes", spec)
+    if dtype not in BYTES_OF:
+        raise Problem("invalid-latent", f"dtype is one of {', '.join(BYTES_OF)}")
+    if len(content) != BYTES_OF[dtype] * spec.dim:
+        raise _wrong_width(f"{len(content)} bytes of {dtype}", spec)
+    values = np.frombuffer(content, dtype=np.dtype(dtype).newbyteorder("<"))
+    if dtype != "uint8":
+        return _finite(values.astype(np.float64))
+    if not spec.quantised:
+        raise Problem("invalid-latent", "this learner's latents are float32: it has no uint8 codes")
+    return values
+
+
+def _finite(values: Array) -> Array:
+    bad = np.flatnonzero(~(np.abs(values) <= LARGEST_LATENT))
+    if len(bad):
+        raise Problem(
+            "invalid-latent",
+            f"value {bad[0]} is {values[bad[0]]}: values must be finite and at most "
+            f"{LARGEST_LATENT:g} in magnitude",
+        )
+    return values.astype(np.float32)
+
+
+def _wrong_width(what: str, spec: LatentSpec) -> Problem:
+    sizes = ", ".join(f"{size * spec.dim} of {name}" for name, size in BYTES_OF.items())
+    return Problem(
+        "invalid-latent",
+        f"the latent has {what}; this learner's have {spec.dim} values (bytes: {sizes})",
+    )
+
+
+def _matrix(rows: Sequence[Array], spec: LatentSpec) -> Array:
+    if all(row.dtype == np.uint8 for row in rows):
+        return np.stack(rows)
+    return np.stack([spec.to_float(row) if row.dtype == np.uint8 else row for row in rows])

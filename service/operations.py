@@ -1,0 +1,155 @@
+"""What a journal row says: one request that changed a learner, with its grouping.
+
+Replaying the same operations in the same order on the same learner gives the
+same bits, so an operation holds exactly one call of the learner and nothing
+that depends on the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edge_cl.learner import Learner
+from edge_cl.types import Array
+
+__all__ = ["EndExperience", "Lesson", "Operation", "Sample", "decode"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is known of one sample beside its latent.
+
+    Parameters
+    ----------
+    label
+        The class, as the client named it.
+    context
+        The stretch of the stream that it belongs to, if the client says so.
+    device
+        Who sent it.
+    captured_at
+        The client's own time, as it was sent.
+    """
+
+    label: str
+    context: str | None = None
+    device: str | None = None
+    captured_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Labelled latents that are learned in one call.
+
+    Parameters
+    ----------
+    latents
+        (N, D), uint8 codes or float32.
+    samples
+        One for each row.
+    """
+
+    latents: Array
+    samples: tuple[Sample, ...]
+    kind = "learn"
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of each row."""
+        return [sample.label for sample in self.samples]
+
+    @property
+    def contexts(self) -> list[str | None]:
+        """The context of each row."""
+        return [sample.context for sample in self.samples]
+
+    def check(self, learner: Learner) -> None:
+        """Raise what `apply` would raise, and change nothing."""
+        learner.check_latents(self.latents, self.labels, self.contexts)
+
+    def apply(self, learner: Learner, first_id: int) -> None:
+        """Teach `learner`; the rows get the ids from `first_id` on."""
+        ids = range(first_id, first_id + len(self.samples))
+        learner.learn_latents(self.latents, self.labels, self.contexts, ids)
+
+    def encode(self) -> tuple[str, bytes]:
+        """The row's header and its payload."""
+        columns = {
+            name: _shortened([getattr(sample, name) for sample in self.samples])
+            for name in ("label", "context", "device", "captured_at")
+        }
+        header = {"dtype": self.latents.dtype.str, "shape": self.latents.shape, **columns}
+        return _compact(header), np.ascontiguousarray(self.latents).tobytes()
+
+
+@dataclass(frozen=True)
+class EndExperience:
+    """A boundary that the client announced."""
+
+    samples: tuple[Sample, ...] = field(default=())
+    kind = "end_experience"
+    contexts = ()
+
+    def check(self, learner: Learner) -> None:
+        """Nothing can be wrong with a boundary."""
+
+    def apply(self, learner: Learner, first_id: int) -> None:
+        """Close the learner's present experience."""
+        learner.end_experience()
+
+    def encode(self) -> tuple[str, bytes]:
+        """The row's header and its payload."""
+        return "{}", b""
+
+
+Operation = Lesson | EndExperience
+
+
+def decode(kind: str, header: str, payload: bytes) -> Operation:
+    """Rebuild the operation of one row; the inverse of ``encode``."""
+    if kind == EndExperience.kind:
+        return EndExperience()
+    if kind != Lesson.kind:
+        raise ValueError(f"operation {kind!r} is not known: the journal is of a newer version")
+    columns = json.loads(header)
+    count = columns["shape"][0]
+    latents = np.frombuffer(payload, dtype=columns["dtype"]).reshape(columns["shape"])
+    rows = zip(
+        *(_full(columns[name], count) for name in ("label", "context", "device", "captured_at")),
+        strict=True,
+    )
+    return Lesson(latents, tuple(Sample(*row) for row in rows))
+
+
+def fingerprint(kind: str, parts: Sequence[Sequence[str | bytes | None]]) -> bytes:
+    """Digest of what a request asks for, whatever its encoding.
+
+    Two multipart bodies with the same files differ in their boundary: what
+    counts for a repeated Idempotency-Key is the content.
+    """
+    digest = hashlib.sha256(kind.encode())
+    for part in parts:
+        for value in part:
+            encoded = value.encode() if isinstance(value, str) else value
+            digest.update(b"-" if encoded is None else b"%d:" % len(encoded) + encoded)
+        digest.update(b";")
+    return digest.digest()
+
+
+def _compact(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def _shortened(column: list[Any]) -> Any:
+    """One value for a column that repeats it, to spare the disk."""
+    return column if len(set(column)) > 1 else column[0]
+
+
+def _full(column: Any, count: int) -> list[Any]:
+    return column if isinstance(column, list) else [column] * count

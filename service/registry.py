@@ -1,0 +1,262 @@
+"""All learners of a service: opened at the start, created and deleted by name."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_cl.errors import EdgeCLError, ExtractorMismatch
+from edge_cl.types import LatentSpec
+from service.ballast import Ballast
+from service.config import ConfigError, Settings
+from service.errors import FieldError, Problem
+from service.jobs import Queue
+from service.journal import JournalError
+from service.keys import IdempotencyKeys
+from service.meters import Meters
+from service.records import Keep
+from service.snapshots import sync_folder
+from service.store import Origin, Store
+from service.worker import Pace, Worker
+
+if TYPE_CHECKING:
+    from edge_cl.extractor import Extractor
+
+__all__ = ["DEFAULT", "Registry", "ServedLearner"]
+
+log = logging.getLogger("edge_cl.registry")
+
+DEFAULT = "default"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+NAME_RULE = "1 to 64 letters, digits, dots, dashes or underscores, not starting with a dot or dash"
+
+
+@dataclass(frozen=True)
+class ServedLearner:
+    """A learner with everything that serves it."""
+
+    name: str
+    store: Store
+    worker: Worker
+    keys: IdempotencyKeys
+
+    @property
+    def spec(self) -> LatentSpec:
+        """What its latents are."""
+        return self.store.origin.spec
+
+    def close(self) -> None:
+        """Answer what waits, save, let go."""
+        self.worker.stop()
+        self.store.close()
+
+
+class Registry:
+    """The learners of one data folder, which no other process may use.
+
+    Parameters
+    ----------
+    settings
+        The service's settings.
+    extractor
+        Turns images into latents; None when only latents are taken.
+    meters
+        Instruments.
+    """
+
+    def __init__(self, settings: Settings, extractor: Extractor | None, meters: Meters) -> None:
+        self.unreadable: dict[str, str] = {}
+        self._settings = settings
+        self._extractor = extractor
+        self._meters = meters
+        self._folder = settings.folder / "learners"
+        self._lock = threading.Lock()
+        self._learners: dict[str, ServedLearner] = {}
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        self._folder_lock = take_folder(settings.folder)
+        self.ballast = Ballast(settings.folder / "ballast", int(settings.ballast_bytes))
+        self.ballast.hold()
+
+    def open(self) -> None:
+        """Open every learner; on the very first start, create ``default``."""
+        first_start = not self._folder.exists()
+        self._folder.mkdir(exist_ok=True)
+        for folder in sorted(self._folder.iterdir()):
+            if not NAME.fullmatch(folder.name):
+                # Half created or half deleted when the service ended.
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            try:
+                self._learners[folder.name] = self._opened(folder)
+            except (EdgeCLError, JournalError, OSError, ValueError, KeyError, TypeError) as error:
+                log.error("learner %s cannot be opened: %s", folder.name, error)
+                self.unreadable[folder.name] = str(error)
+        if first_start:
+            self.create(DEFAULT, self.default_origin())
+
+    def default_origin(self) -> Origin:
+        """What the settings say of a new learner."""
+        if self._extractor is None:
+            raise ConfigError("the learner `default` needs an extractor")
+        settings = self._settings
+        return Origin(
+            strategy=settings.strategy,
+            memory_budget=int(settings.memory_budget),
+            spec=self._extractor.spec,
+            extractor=self._extractor.manifest.id,
+            extractor_sha256=self._extractor.manifest.sha256,
+            options=settings.options,
+            seed=settings.seed,
+        )
+
+    def create(self, name: str, origin: Origin) -> ServedLearner:
+        """Create a learner durably.
+
+        Raises
+        ------
+        Problem
+            For a name that is taken or no name, or when the budget is spent.
+        EdgeCLError
+            If the strategy, an option or the budget cannot be used.
+        """
+        if not NAME.fullmatch(name):
+            detail = f"a learner's name is {NAME_RULE}"
+            raise Problem("invalid", detail, [FieldError("/name", detail)])
+        with self._lock:
+            self._check_room(name, origin.memory_budget)
+            origin.create()
+            draft = self._folder / f".new-{secrets.token_hex(8)}"
+            try:
+                origin.write(draft)
+                os.replace(draft, self._folder / name)
+                sync_folder(self._folder)
+            except OSError as error:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise Problem("disk-full", f"the learner was not created: {error}") from error
+            served = self._opened(self._folder / name)
+            self._learners = {**self._learners, name: served}
+        return served
+
+    def delete(self, name: str) -> None:
+        """Forget a learner and everything it was taught."""
+        with self._lock:
+            served = self.get(name)
+            self._learners = {n: one for n, one in self._learners.items() if n != name}
+            served.close()
+            gone = self._folder / f".gone-{secrets.token_hex(8)}"
+            os.replace(served.store.folder, gone)
+            sync_folder(self._folder)
+            shutil.rmtree(gone, ignore_errors=True)
+            self._meters.forget(name)
+
+    def get(self, name: str) -> ServedLearner:
+        """The learner of this name; Problem when there is none."""
+        served = self._learners.get(name)
+        if served is not None:
+            return served
+        if name in self.unreadable:
+            raise Problem("not-ready", f"learner {name!r} is stored but cannot be opened: "
+                          f"{self.unreadable[name]}")  # fmt: skip
+        known = ", ".join(sorted(self._learners)[:20]) or "none"
+        raise Problem("not-found", f"no learner is named {name[:80]!r}; there are: {known}")
+
+    def all(self) -> Mapping[str, ServedLearner]:
+        """Every learner that is open."""
+        return self._learners
+
+    def faults(self) -> dict[str, str]:
+        """What keeps the service from teaching, by part."""
+        found = {f"learner {name}": reason for name, reason in self.unreadable.items()}
+        for name, served in self._learners.items():
+            worker = served.worker
+            if worker.failure:
+                found[f"learner {name}"] = worker.failure
+            elif not worker.alive:
+                found[f"learner {name}"] = "its worker has ended"
+            if worker.disk_failure:
+                found[f"journal {name}"] = worker.disk_failure
+        return found
+
+    def close(self) -> None:
+        """Close all learners, which answers and saves."""
+        for served in self._learners.values():
+            served.close()
+        os.close(self._folder_lock)
+
+    def _check_room(self, name: str, memory_budget: int) -> None:
+        if name in self._learners or name in self.unreadable:
+            raise Problem("conflict", f"a learner is named {name!r} already")
+        if len(self._learners) >= self._settings.max_learners:
+            detail = f"there are {len(self._learners)} learners, at most that many may exist"
+            raise Problem("conflict", detail)
+        spent = sum(one.store.origin.memory_budget for one in self._learners.values())
+        allowed = int(self._settings.learners_budget)
+        if spent + memory_budget > allowed:
+            raise Problem(
+                "budget",
+                f"{spent:,} of {allowed:,} bytes belong to other learners, {memory_budget:,} more "
+                "do not fit: ask for less, delete a learner, or raise learners_budget",
+            )
+
+    def _opened(self, folder: Path) -> ServedLearner:
+        settings = self._settings
+        keep = Keep(settings.idempotency_keys, settings.idempotency_hours * 3600)
+        self._check_extractor(Origin.read(folder))
+        store = Store(folder, keep, int(settings.journal_bytes))
+        pace = Pace(
+            settings.group_requests, settings.snapshot_operations, settings.snapshot_interval_s
+        )
+        queue = Queue(settings.queue_requests, int(settings.queue_bytes))
+        worker = Worker(store, queue, pace, self.ballast, self._meters)
+        worker.start()
+        keys = IdempotencyKeys(store.catalogue, keep.seconds)
+        return ServedLearner(folder.name, store, worker, keys)
+
+    def _check_extractor(self, origin: Origin) -> None:
+        if origin.extractor_sha256 is None or self._extractor is None:
+            return
+        manifest = self._extractor.manifest
+        if origin.extractor_sha256 != manifest.sha256:
+            raise ExtractorMismatch(
+                f"it was taught with extractor {origin.extractor} "
+                f"({origin.extractor_sha256[:12]}), the service runs {manifest.id} "
+                f"({manifest.sha256[:12]}): start with the old model file"
+            )
+
+
+def take_folder(folder: Path) -> int:
+    """Lock a data folder for this process; returns the lock's descriptor."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigError(f"data folder {folder} is in use by another service") from error
+    return descriptor
+
+
+def extractor_summary(extractor: Extractor | None) -> dict[str, Any] | None:
+    """What clients are told of the extractor."""
+    if extractor is None:
+        return None
+    manifest = extractor.manifest
+    return {
+        "id": manifest.id,
+        "sha256": manifest.sha256,
+        "input_height": manifest.input_height,
+        "input_width": manifest.input_width,
+        "dim": manifest.dim,
+        "scale": manifest.scale,
+        "zero_point": manifest.zero_point,
+        "licence": manifest.licence,
+        "provider": extractor.provider,
+    }

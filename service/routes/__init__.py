@@ -1,0 +1,31 @@
+"""The routes, one file per resource."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.routes import (
+    classes,
+    experience,
+    health,
+    info,
+    learners,
+    pages,
+    predict,
+    samples,
+    strategies,
+)
+
+__all__ = ["ROUTERS"]
+
+ROUTERS: tuple[APIRouter, ...] = (
+    samples.router,
+    predict.router,
+    learners.router,
+    classes.router,
+    experience.router,
+    strategies.router,
+    info.router,
+    health.router,
+    pages.router,
+)

@@ -1,0 +1,30 @@
+"""Boundaries of the stream, for clients that know them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from service.keys import checked_key
+from service.routes.documents import IdempotencyKey, problems
+from service.routes.samples import receipt
+from service.schemas import ExperienceEnded
+from service.serving import serving_of
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["samples"])
+
+
+@router.post(
+    "/v1/learners/{learner}/experience/end",
+    response_model=ExperienceEnded,
+    responses=problems(404, 409, 422, 503, 507),
+)
+async def end_experience(
+    request: Request, learner: str, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Say that the present stretch of the stream ends, so that the strategy consolidates it."""
+    serving = serving_of(request)
+    served = serving.registry.get(learner)
+    reply = await serving.end_experience(served, checked_key(idempotency_key))
+    return receipt(reply, learner)

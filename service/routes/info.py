@@ -1,0 +1,57 @@
+"""What this service is and what it allows."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+import edge_cl
+from service.process import resident_bytes, total_memory_bytes
+from service.registry import extractor_summary
+from service.routes.documents import json_answer, problems
+from service.serving import serving_of
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/v1/info", responses=problems())
+async def info(request: Request) -> Response:
+    """Show the version, the device, the extractor and every limit."""
+    serving = serving_of(request)
+    settings = serving.settings
+    limits: dict[str, Any] = {
+        name: int(getattr(settings, name))
+        for name in (
+            "max_body_bytes", "max_inflight_bytes", "max_batch_samples", "max_image_pixels",
+            "queue_requests", "queue_bytes", "max_learners", "learners_budget", "journal_bytes",
+            "idempotency_keys",
+        )
+    }  # fmt: skip
+    limits |= {
+        "body_timeout_s": settings.body_timeout_s,
+        "idempotency_hours": settings.idempotency_hours,
+    }
+    content = {
+        "name": "edge_cl",
+        "version": edge_cl.__version__,
+        "uptime_s": round(time.time() - serving.started_at, 3),
+        "device": {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "memory_bytes": total_memory_bytes(),
+        },
+        "resident_bytes": resident_bytes(),
+        "extractor": extractor_summary(serving.extractor),
+        "memory_budget": int(settings.memory_budget),
+        "limits": limits,
+        "learners": len(serving.registry.all()),
+    }
+    return json_answer(content)

@@ -1,0 +1,147 @@
+"""Learners: create, look at, change, delete."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from edge_cl.types import LatentSpec
+from service.errors import FieldError, Problem
+from service.registry import ServedLearner
+from service.routes.documents import json_answer, model_body, problems, read_model
+from service.schemas import LearnerChange, LearnerList, LearnerState, NewLearner
+from service.serving import Serving, serving_of
+from service.store import Origin
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["learners"])
+
+
+@router.get("/v1/learners", response_model=LearnerList, responses=problems())
+async def list_learners(request: Request) -> Response:
+    """List all learners."""
+    learners = serving_of(request).registry.all().values()
+    return json_answer({"learners": [learner_content(one) for one in learners]})
+
+
+@router.post(
+    "/v1/learners",
+    status_code=201,
+    response_model=LearnerState,
+    responses=problems(400, 408, 409, 413, 415, 422, 503, 507),
+    openapi_extra=model_body(NewLearner),
+)
+async def create_learner(request: Request) -> Response:
+    """Create a learner; what is left out is as for the learner `default`."""
+    serving = serving_of(request)
+    wanted = await read_model(request, NewLearner)
+    origin = _origin(serving, wanted)
+    served = await serving.read(partial(serving.registry.create, wanted.name, origin))
+    location = f"/v1/learners/{wanted.name}"
+    return json_answer(learner_content(served), 201, {"Location": location, **_etag(served)})
+
+
+@router.get("/v1/learners/{learner}", response_model=LearnerState, responses=problems(404, 503))
+async def show_learner(request: Request, learner: str) -> Response:
+    """Show a learner."""
+    served = serving_of(request).registry.get(learner)
+    return json_answer(learner_content(served), headers=_etag(served))
+
+
+@router.patch(
+    "/v1/learners/{learner}",
+    response_model=LearnerState,
+    responses=problems(400, 404, 408, 409, 413, 415, 422, 503),
+    openapi_extra=model_body(LearnerChange),
+)
+async def change_learner(request: Request, learner: str) -> Response:
+    """Change a learner; everything it was created with is fixed, so only no change succeeds."""
+    served = serving_of(request).registry.get(learner)
+    wanted = (await read_model(request, LearnerChange)).model_dump(exclude_none=True)
+    origin = served.store.origin
+    current = {**asdict(origin), "options": served.store.learner.options}
+    faults = [
+        FieldError(f"/{name}", f"it is {current[name]!r} since the learner was created")
+        for name, value in wanted.items()
+        if value != current[name] and value != getattr(origin, name)
+    ]
+    if faults:
+        raise Problem(
+            "conflict",
+            f"{faults[0].pointer[1:]} cannot be changed: create another learner and teach it",
+            faults,
+        )
+    return json_answer(learner_content(served), headers=_etag(served))
+
+
+@router.delete("/v1/learners/{learner}", status_code=204, responses=problems(404, 503))
+async def delete_learner(request: Request, learner: str) -> Response:
+    """Delete a learner and everything that it was taught."""
+    serving = serving_of(request)
+    await serving.read(partial(serving.registry.delete, learner))
+    return Response(status_code=204)
+
+
+def learner_content(served: ServedLearner) -> dict[str, Any]:
+    """What is told of a learner."""
+    origin, worker, view = served.store.origin, served.worker, served.worker.view
+    return {
+        "name": served.name,
+        "strategy": origin.strategy,
+        "options": served.store.learner.options,
+        "seed": origin.seed,
+        "extractor": origin.extractor,
+        "dim": origin.spec.dim,
+        "memory_budget": origin.memory_budget,
+        "memory_used": sum(view.ledger.values()),
+        "memory": view.ledger,
+        "version": view.version,
+        "samples_seen": sum(view.class_counts.values()),
+        "classes": len(view.class_counts),
+        "queued": worker.backlog,
+        "created_at": origin.created_at,
+        "failure": worker.failure,
+        "damages": [asdict(damage) for damage in served.store.damages],
+    }
+
+
+def _etag(served: ServedLearner) -> dict[str, str]:
+    return {"ETag": f'"v{served.worker.view.version}"'}
+
+
+def _origin(serving: Serving, wanted: NewLearner) -> Origin:
+    settings = serving.settings
+    strategy = wanted.strategy or settings.strategy
+    options = wanted.options
+    if options is None:
+        options = settings.options if strategy == settings.strategy else {}
+    spec, extractor_id, sha256 = _latents_of(serving, wanted)
+    return Origin(
+        strategy=strategy,
+        memory_budget=int(wanted.memory_budget or settings.memory_budget),
+        spec=spec,
+        extractor=extractor_id,
+        extractor_sha256=sha256,
+        options=options,
+        seed=settings.seed if wanted.seed is None else wanted.seed,
+    )
+
+
+def _latents_of(serving: Serving, wanted: NewLearner) -> tuple[LatentSpec, str | None, str | None]:
+    """What the learner's latents are, and which extractor makes them."""
+    if wanted.dim is not None:
+        if wanted.extractor is not None:
+            detail = "give `dim` for latents of your own, or `extractor` for images, not both"
+            raise Problem("invalid", detail, [FieldError("/dim", detail)])
+        return LatentSpec(wanted.dim), None, None
+    if serving.extractor is None:
+        raise Problem("invalid", "the service has no extractor: give `dim`").at("/dim")
+    manifest = serving.extractor.manifest
+    if wanted.extractor not in (None, "default", manifest.id):
+        detail = f"the service runs {manifest.id!r}; `default` means that one"
+        raise Problem("invalid", detail, [FieldError("/extractor", detail)])
+    return serving.extractor.spec, manifest.id, manifest.sha256

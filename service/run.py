@@ -1,0 +1,118 @@
+"""The process: load the extractor, open the learners, listen, end in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from service import logs, process
+from service.config import ConfigError, Settings, load_settings
+
+if TYPE_CHECKING:
+    from edge_cl.extractor import Extractor
+
+__all__ = ["main", "serve"]
+
+
+def serve(settings: Settings) -> int:
+    """Run the service until SIGTERM or SIGINT; returns the exit code.
+
+    What is queued then is answered, every learner is saved.
+    """
+    begun = time.monotonic()
+    process.limit_malloc()
+    process.limit_blas()
+
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        extractor = load_extractor(settings)
+        return _listen(settings, extractor, begun)
+    except ConfigError as error:
+        print(f"edge-cl: {error}", file=sys.stderr)
+        return 2
+
+
+def load_extractor(settings: Settings) -> Extractor | None:
+    """The extractor that the settings name; ConfigError when it cannot be used."""
+    if settings.extractor == "none":
+        return None
+    from edge_cl import extractor
+    from edge_cl.errors import EdgeCLError
+
+    try:
+        return extractor.load_extractor(
+            settings.extractor, threads=settings.threads or None,
+            providers=settings.providers or None,
+        )  # fmt: skip
+    except EdgeCLError as error:
+        raise ConfigError(f"extractor {settings.extractor}: {error}") from error
+
+
+def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> int:
+    import uvicorn
+
+    from service.app import create_app
+    from service.connections import connection_class
+
+    app = create_app(settings, extractor)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                address = self.servers[0].sockets[0].getsockname()
+                _announce(settings, int(address[1]), time.monotonic() - begun)
+
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="asyncio",
+        http=connection_class(settings.header_timeout_s),
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+    # uvicorn raises the signal again after it has ended in order: that is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server = Server(config)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _announce(settings: Settings, port: int, took_s: float) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host
+    key = "as configured" if settings.key() else "none needed"
+    print(
+        f"ready in {took_s:.1f} s · http://{shown}:{port}/ · key {key} · "
+        f"budget {settings.memory_budget.human_readable()} · extractor {settings.extractor} · "
+        f"data {settings.folder} · device {_device()}",
+        flush=True,
+    )
+
+
+def _device() -> str:
+    import platform
+
+    try:
+        with open("/proc/device-tree/model", encoding="utf-8") as model:
+            return model.read().rstrip("\0\n")
+    except OSError:
+        return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def main() -> int:
+    """Run the service with the settings of the environment."""
+    try:
+        return serve(load_settings(os.environ.get("EDGE_CL_CONFIG")))
+    except ConfigError as error:
+        print(f"edge-cl: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,210 @@
+"""The bodies of requests and answers, as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, StrictInt, StrictStr
+
+__all__ = [
+    "Classes",
+    "ExperienceEnded",
+    "LearnerChange",
+    "LearnerList",
+    "LearnerState",
+    "NewLearner",
+    "Predictions",
+    "ProblemBody",
+    "SampleList",
+    "SampleNote",
+    "StrategyList",
+    "Taught",
+]
+
+
+class Strict(BaseModel):
+    """A request body: what it does not know, it refuses."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewLearner(Strict):
+    """A learner to create."""
+
+    name: StrictStr = Field(description="1 to 64 letters, digits, dots, dashes, underscores.")
+    strategy: StrictStr | None = Field(None, description="Of /v1/strategies.")
+    memory_budget: Annotated[ByteSize, Field(gt=0, lt=2**50)] | None = Field(
+        None, description="Bytes, or text as in 1MiB."
+    )
+    options: dict[StrictStr, Any] | None = Field(None, description="Of the strategy.")
+    extractor: StrictStr | None = Field(
+        None, description="`default` for images; leave it out and give `dim` for latents only."
+    )
+    dim: Annotated[StrictInt, Field(ge=1, le=65_536)] | None = Field(
+        None, description="Width of float32 latents that clients send themselves."
+    )
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = Field(
+        None, description="Of the random generator."
+    )
+
+
+class LearnerChange(Strict):
+    """A change to a learner."""
+
+    strategy: StrictStr | None = None
+    memory_budget: Annotated[ByteSize, Field(gt=0, lt=2**50)] | None = None
+    options: dict[StrictStr, Any] | None = None
+    extractor: StrictStr | None = None
+
+
+class DamageNote(BaseModel):
+    """Operations that the journal cannot give back."""
+
+    first: int
+    last: int
+    samples: int
+    learned: bool = Field(description="Whether a snapshot still knows them.")
+    reason: str
+    found_at: float
+
+
+class LearnerState(BaseModel):
+    """A learner."""
+
+    name: str
+    strategy: str
+    options: dict[str, Any]
+    seed: int
+    extractor: str | None
+    dim: int
+    memory_budget: int
+    memory_used: int
+    memory: dict[str, int] = Field(description="Bytes by part; the sum is memory_used.")
+    version: int = Field(description="The last operation that predictions know.")
+    samples_seen: int
+    classes: int
+    queued: int = Field(description="Requests that wait to be committed.")
+    created_at: float
+    failure: str | None = Field(description="Why it stopped learning, if it did.")
+    damages: list[DamageNote]
+
+
+class LearnerList(BaseModel):
+    """All learners."""
+
+    learners: list[LearnerState]
+
+
+class ClassNote(BaseModel):
+    """A class and the samples learned of it."""
+
+    label: str
+    samples: int
+
+
+class Classes(BaseModel):
+    """All classes of a learner, in the order in which they first came."""
+
+    classes: list[ClassNote]
+    version: int
+
+
+class Taught(BaseModel):
+    """The receipt for samples."""
+
+    learner: str
+    version: int = Field(description="A prediction of this version or later knows the samples.")
+    accepted: int
+    ids: list[int]
+    durable: bool
+    learned: bool = Field(description="False for mode=async: they are learned in a moment.")
+
+
+class ExperienceEnded(BaseModel):
+    """The receipt for a boundary."""
+
+    learner: str
+    version: int
+    durable: bool
+    learned: bool
+
+
+class Candidate(BaseModel):
+    """One class that a sample may be of."""
+
+    label: str
+    score: float
+
+
+class PredictionNote(BaseModel):
+    """What the learner says about one sample."""
+
+    label: str = Field(description="Empty while nothing was learned.")
+    score: float
+    unknown: bool
+    top: list[Candidate]
+    prediction_id: str
+
+
+class Predictions(BaseModel):
+    """Predictions in the order of the samples."""
+
+    predictions: list[PredictionNote]
+    model_version: int
+
+
+class SampleNote(BaseModel):
+    """An acknowledged sample."""
+
+    id: int
+    version: int = Field(description="The operation that brought it.")
+    label: str
+    context: str | None
+    device: str | None
+    captured_at: str | None = Field(description="The client's time, as it was sent.")
+    received_at: float
+
+
+class SampleList(BaseModel):
+    """A page of samples."""
+
+    items: list[SampleNote]
+    next_cursor: str | None
+    total: int = Field(description="Samples ever acknowledged.")
+    retired: int = Field(description="Of these, dropped from the journal to bound the disk.")
+
+
+class StrategyNote(BaseModel):
+    """A strategy that learners can have."""
+
+    name: str
+    summary: str
+    paper: str
+    needs: dict[str, Any]
+    options: dict[str, Any] = Field(description="JSON schema of its options.")
+
+
+class StrategyList(BaseModel):
+    """All strategies."""
+
+    strategies: list[StrategyNote]
+
+
+class FieldFault(BaseModel):
+    """What is wrong with one field."""
+
+    pointer: str
+    detail: str
+
+
+class ProblemBody(BaseModel):
+    """An error, as of RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    hint: str
+    errors: list[FieldFault] = []

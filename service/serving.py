@@ -1,0 +1,195 @@
+"""Everything that a route needs, in one object: the parts of a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from starlette.requests import Request
+
+from edge_cl.types import Array, Prediction
+from service.bodies import Item
+from service.config import Settings
+from service.intake import Intake
+from service.jobs import Job, Receipt, Reply
+from service.latents import LatentMaker, checked_samples, checked_text
+from service.meters import Meters
+from service.operations import EndExperience, Lesson, Operation, fingerprint
+from service.registry import Registry, ServedLearner
+from service.worker import View
+
+if TYPE_CHECKING:
+    from edge_cl.extractor import Extractor
+
+__all__ = ["Repeated", "Serving", "serving_of"]
+
+Result = TypeVar("Result")
+
+
+class Repeated(Reply):
+    """An answer that was given before."""
+
+
+class Serving:
+    """A running service.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    extractor
+        Turns images into latents; None when only latents are taken.
+    """
+
+    def __init__(self, settings: Settings, extractor: Extractor | None) -> None:
+        from edge_cl.extractor import ImageLimits
+
+        self.settings = settings
+        self.extractor = extractor
+        self.meters = Meters()
+        self.registry = Registry(settings, extractor, self.meters)
+        self.started_at = time.time()
+        self.stopping = False
+        self.intake = Intake(
+            int(settings.max_body_bytes), int(settings.max_inflight_bytes), settings.body_timeout_s,
+            held=[0],
+        )  # fmt: skip
+        limits = ImageLimits(int(settings.max_body_bytes), settings.max_image_pixels)
+        self._maker = LatentMaker(extractor, limits, self.meters)
+        # Two pools: a large lesson must not make a prediction wait.
+        self._lessons = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="lesson")
+        self._questions = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="question")
+
+    def open(self) -> None:
+        """Open the learners; blocks while they recover."""
+        self.registry.open()
+
+    def close(self) -> None:
+        """Answer what is queued, save every learner, end the threads."""
+        self.stopping = True
+        self._lessons.shutdown()
+        self._questions.shutdown()
+        self.registry.close()
+
+    async def teach(
+        self, served: ServedLearner, items: Sequence[Item], key: str | None, until_learned: bool
+    ) -> Reply:
+        """Learn the samples of one request: all of them, or none."""
+        samples = checked_samples(items)
+
+        def lesson() -> Operation:
+            return Lesson(self._latents(served, items), samples)
+
+        digest = fingerprint(Lesson.kind, [item.parts() for item in items])
+        return await self._operate(served, lesson, key, digest, until_learned)
+
+    async def end_experience(self, served: ServedLearner, key: str | None) -> Reply:
+        """Close the learner's present experience."""
+        digest = fingerprint(EndExperience.kind, [])
+        return await self._operate(served, EndExperience, key, digest, until_learned=True)
+
+    async def predict(
+        self, served: ServedLearner, items: Sequence[Item], top_k: int
+    ) -> tuple[View, list[Prediction]]:
+        """Predictions of the last published view, in the order of the items."""
+        contexts = [checked_text(item.context, "context", item.pointer) for item in items]
+        view, predictions = await self._run(
+            self._questions, partial(self._predicted, served, items, contexts, top_k)
+        )
+        for prediction in predictions:
+            outcome = "unknown" if prediction.unknown else "known"
+            self.meters.predictions.labels(served.name, outcome).inc()
+        return view, predictions
+
+    async def read(self, query: Callable[[], Result]) -> Result:
+        """Run a query of the disk beside the event loop."""
+        return await asyncio.to_thread(query)
+
+    async def _operate(
+        self,
+        served: ServedLearner,
+        prepare: Callable[[], Operation],
+        key: str | None,
+        digest: bytes,
+        until_learned: bool,
+    ) -> Reply:
+        if key is not None:
+            known = await self.read(partial(served.keys.claim, key, digest))
+            if known is not None:
+                return Repeated(known.status, known.body)
+        try:
+            operation = await self._run(self._lessons, prepare)
+            render = partial(_receipt, served.name, operation.kind, until_learned)
+            reply = served.worker.submit(Job(operation, render, until_learned, key, digest))
+        except BaseException:
+            if key is not None:
+                served.keys.release(key)
+            raise
+        if key is not None:
+            reply.add_done_callback(lambda _: served.keys.release(key))
+        return await asyncio.wrap_future(reply)
+
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    def _latents(self, served: ServedLearner, items: Sequence[Item]) -> Array:
+        takes_images = served.store.origin.extractor is not None
+        return self._maker.latents(items, served.spec, takes_images)
+
+    def _predicted(
+        self,
+        served: ServedLearner,
+        items: Sequence[Item],
+        contexts: Sequence[str | None],
+        top_k: int,
+    ) -> tuple[View, list[Prediction]]:
+        latents = self._latents(served, items)
+        view = served.worker.view
+        found: list[Prediction | None] = [None] * len(items)
+        with self.meters.predict.labels("head").time():
+            for context in dict.fromkeys(contexts):
+                rows = np.flatnonzero([one == context for one in contexts])
+                answers = view.published.predict_latents(latents[rows], context, top_k)
+                for row, answer in zip(rows, answers, strict=True):
+                    found[row] = answer
+        return view, [one for one in found if one is not None]
+
+
+def serving_of(request: Request) -> Serving:
+    """The service that a request came to."""
+    serving: Serving = request.app.state.serving
+    return serving
+
+
+def prediction_content(view: View, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """The body of an answer to a prediction request."""
+    return {
+        "predictions": [
+            {
+                "label": one.label,
+                "score": one.score,
+                "unknown": one.unknown,
+                "top": [{"label": label, "score": score} for label, score in one.top],
+                "prediction_id": uuid.uuid4().hex,
+            }
+            for one in predictions
+        ],
+        "model_version": view.version,
+    }
+
+
+def _receipt(learner: str, kind: str, until_learned: bool, receipt: Receipt) -> Reply:
+    content: dict[str, Any] = {"learner": learner, "version": receipt.version}
+    status = 200
+    if kind == Lesson.kind:
+        status = 201 if until_learned else 202
+        content |= {"accepted": len(receipt.ids), "ids": list(receipt.ids)}
+    content |= {"durable": True, "learned": until_learned}
+    return Reply(status, json.dumps(content))

@@ -1,0 +1,130 @@
+"""Saved learners: one file each, checked when read, the last two kept."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["KEPT", "DamagedSnapshot", "Snapshot", "Snapshots", "sync_folder", "write_atomically"]
+
+KEPT = 2
+MAGIC = b"edge-cl snapshot 1\n"
+NAME = re.compile(r"(\d{15})\.snapshot")
+
+
+class DamagedSnapshot(Exception):
+    """A snapshot whose bytes are not those that were written."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A learner as it was after one operation.
+
+    Parameters
+    ----------
+    sequence
+        The last operation that it contains.
+    next_id
+        Id of the first sample after it.
+    body
+        The learner's own bytes.
+    written_at
+        Seconds since the epoch.
+    """
+
+    sequence: int
+    next_id: int
+    body: bytes
+    written_at: float
+
+
+class Snapshots:
+    """The snapshots of one learner.
+
+    Parameters
+    ----------
+    folder
+        Where they lie; created if it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for half_written in folder.glob("*.part"):
+            half_written.unlink()
+
+    def sequences(self) -> list[int]:
+        """Sequences that have a file, newest first, whether readable or not."""
+        found = (NAME.fullmatch(path.name) for path in self._folder.iterdir())
+        return sorted((int(match[1]) for match in found if match), reverse=True)
+
+    def write(self, sequence: int, next_id: int, body: bytes) -> None:
+        """Save durably, then drop the oldest."""
+        head = {
+            "sequence": sequence,
+            "next_id": next_id,
+            "bytes": len(body),
+            "sha256": hashlib.sha256(body).hexdigest(),
+            "written_at": round(time.time(), 3),
+        }
+        line = json.dumps(head).encode() + b"\n"
+        write_atomically(self._path(sequence), MAGIC, line, body)
+        for old in self.sequences()[KEPT:]:
+            self._path(old).unlink(missing_ok=True)
+
+    def read(self, sequence: int) -> Snapshot:
+        """The snapshot of `sequence`; DamagedSnapshot when a byte of it changed."""
+        path = self._path(sequence)
+        try:
+            magic, line, body = path.read_bytes().split(b"\n", 2)
+            head = json.loads(line)
+            intact = (
+                magic + b"\n" == MAGIC
+                and head["sequence"] == sequence
+                and head["sha256"] == hashlib.sha256(body).hexdigest()
+            )
+            next_id, written_at = int(head["next_id"]), float(head["written_at"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedSnapshot(f"{path.name}: {error}") from error
+        if not intact:
+            raise DamagedSnapshot(f"{path.name}: the bytes do not match their SHA-256")
+        return Snapshot(sequence, next_id, body, written_at)
+
+    def set_aside(self, sequence: int, quarantine: Path) -> None:
+        """Move a damaged snapshot out of the way, without losing it."""
+        quarantine.mkdir(parents=True, exist_ok=True)
+        os.replace(self._path(sequence), quarantine / self._path(sequence).name)
+
+    def _path(self, sequence: int) -> Path:
+        return self._folder / f"{sequence:015d}.snapshot"
+
+
+def write_atomically(path: Path, *parts: bytes) -> None:
+    """Write a file that is there whole and durable, or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,192 @@
+"""One learner's folder: what it was made of, its journal, its snapshots.
+
+::
+
+    learners/NAME/learner.json     how the learner was created
+                  journal.db       every operation (SQLite, with -wal and -shm while open)
+                  journal.watermark
+                  snapshots/       the last two saved learners
+                  quarantine/      damaged files, kept for whoever wants to look
+
+A learner is its newest readable snapshot and the operations after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_cl.errors import EdgeCLError
+from edge_cl.learner import Learner
+from edge_cl.types import LatentSpec
+from service.catalogue import Catalogue
+from service.journal import JournalError
+from service.operations import decode
+from service.records import Damage, Entry, Keep
+from service.recovery import Saved, open_journal
+from service.snapshots import DamagedSnapshot, Snapshots, write_atomically
+
+__all__ = ["Origin", "Store"]
+
+log = logging.getLogger("edge_cl.store")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a learner was created; enough to create it again, empty.
+
+    Parameters
+    ----------
+    strategy, options, memory_budget, seed
+        As for `Learner.create`.
+    spec
+        The latents that it learns.
+    extractor, extractor_sha256
+        Id and digest of the extractor that makes them; None when the client makes them.
+    created_at
+        Seconds since the epoch.
+    """
+
+    strategy: str
+    memory_budget: int
+    spec: LatentSpec
+    extractor: str | None = None
+    extractor_sha256: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    created_at: float = field(default_factory=time.time)
+
+    def create(self) -> Learner:
+        """A learner that has learned nothing."""
+        return Learner.create(
+            strategy=self.strategy,
+            spec=self.spec,
+            memory_budget=self.memory_budget,
+            options=self.options,
+            seed=self.seed,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Save into a learner's folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "learner.json", json.dumps(asdict(self), indent=1).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Origin:
+        """Read what `write` wrote."""
+        content = json.loads((folder / "learner.json").read_bytes())
+        return cls(**{**content, "spec": LatentSpec(**content["spec"])})
+
+
+class Store:
+    """The durable side of one learner.
+
+    Parameters
+    ----------
+    folder
+        The learner's own folder, which has a ``learner.json``.
+    keep
+        Bounds of the remembered answers.
+    journal_bytes
+        Size at which the oldest operations are dropped.
+    """
+
+    def __init__(self, folder: Path, keep: Keep, journal_bytes: int) -> None:
+        self.folder = folder
+        self.origin = Origin.read(folder)
+        self.failure: str | None = None
+        self.replayed = 0
+        self._journal_bytes = journal_bytes
+        self._snapshots = Snapshots(folder / "snapshots")
+        self.learner, saved, self.snapshot_at = self._newest_snapshot()
+        quarantine = folder / "quarantine"
+        self.journal = open_journal(folder / "journal.db", keep, saved, quarantine)
+        self._note_unreachable(saved)
+        self.damages = self.journal.damages()
+        for damage in self.damages:
+            log.error("learner %s: %s", folder.name, describe(damage))
+        self.catalogue = Catalogue(self.journal.path)
+        self.saved_sequence = saved.sequence
+        self.learned_sequence = saved.sequence
+        self._replay()
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Commit operations; returns when the disk has them."""
+        self.journal.append(entries)
+
+    def save(self, sequence: int, next_id: int, body: bytes) -> None:
+        """Write a snapshot; any thread may."""
+        self._snapshots.write(sequence, next_id, body)
+        self.saved_sequence = sequence
+        self.snapshot_at = time.time()
+
+    @property
+    def over_size(self) -> bool:
+        """Whether the journal takes more disk than it may."""
+        return self.journal.used_bytes() > self._journal_bytes
+
+    def retire(self) -> bool:
+        """Drop some of the oldest operations, if the size asks for it.
+
+        Only what the older of two snapshots contains: should the newer one be
+        damaged, the journal still leads from the older one to the present.
+        """
+        saved = self._snapshots.sequences()
+        return len(saved) > 1 and self.journal.retire(saved[-1], self._journal_bytes) > 0
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.catalogue.close()
+        self.journal.close()
+
+    def _newest_snapshot(self) -> tuple[Learner, Saved, float]:
+        for sequence in self._snapshots.sequences():
+            try:
+                snapshot = self._snapshots.read(sequence)
+                learner = Learner.from_bytes(snapshot.body)
+            except (DamagedSnapshot, EdgeCLError) as error:
+                log.error("learner %s: snapshot set aside: %s", self.folder.name, error)
+                self._snapshots.set_aside(sequence, self.folder / "quarantine")
+                continue
+            return learner, Saved(sequence, snapshot.next_id), snapshot.written_at
+        return self.origin.create(), Saved(), self.origin.created_at
+
+    def _note_unreachable(self, saved: Saved) -> None:
+        """Say it when neither a snapshot nor the journal reaches back far enough."""
+        retired = self.journal.fact("retired_sequence")
+        if retired > saved.sequence:
+            reason = "no snapshot is readable and the journal no longer reaches back to these"
+            lost = Damage(saved.sequence + 1, retired, 0, False, reason, time.time())
+            if not any(known.last == lost.last for known in self.journal.damages()):
+                self.journal.record([lost])
+
+    def _replay(self) -> None:
+        voided = self.journal.voided()
+        for row in self.journal.rows(self.saved_sequence):
+            if row.sequence not in voided:
+                try:
+                    decode(row.kind, row.header, row.payload).apply(self.learner, row.first_id)
+                except EdgeCLError as error:
+                    # The crash came between the commit and the refusal; it is refused again.
+                    with contextlib.suppress(JournalError):
+                        self.journal.void(row.sequence, str(error))
+                except Exception as error:
+                    log.exception("learner %s: replay stopped", self.folder.name)
+                    self.failure = f"operation {row.sequence} cannot be learned: {error!r}"
+                    return
+            self.learned_sequence = row.sequence
+            self.replayed += 1
+        self.learned_sequence = self.journal.last_sequence
+
+
+def describe(damage: Damage) -> str:
+    """One sentence for a log line and a health check."""
+    kept = "still known from a snapshot" if damage.learned else "LOST"
+    span = f"operations {damage.first} to {damage.last} ({damage.samples} samples)"
+    return f"{span} are {kept}: {damage.reason}"

@@ -1,0 +1,370 @@
+"""The single writer of a learner.
+
+One thread takes all waiting requests, commits them together, teaches them in
+order and publishes once for all; only then are they answered. Predictions read
+the last published view and never wait for this thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from edge_cl.errors import EdgeCLError
+from edge_cl.learner import Learner, Published
+from service.ballast import Ballast
+from service.errors import Problem, of_library
+from service.jobs import Job, Queue, Receipt, Reply
+from service.journal import DiskFull, JournalError
+from service.meters import Meters
+from service.operations import EndExperience, Operation
+from service.records import Entry, StoredAnswer
+from service.store import Store
+
+__all__ = ["Pace", "View", "Worker"]
+
+log = logging.getLogger("edge_cl.worker")
+
+IDLE_S = 1.0
+FADE_S = 5.0
+SOONEST_S = 5.0
+"""Rest between snapshots that are only made so that the journal can be shortened."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much a worker does at once, and how often it saves.
+
+    Parameters
+    ----------
+    group_requests
+        Most requests in one commit.
+    snapshot_operations, snapshot_interval_s
+        A snapshot is due after so many operations, or after that time.
+    """
+
+    group_requests: int = 64
+    snapshot_operations: int = 1000
+    snapshot_interval_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class View:
+    """What everybody but the writer sees of a learner; never changes.
+
+    Parameters
+    ----------
+    published
+        Answers predictions.
+    version
+        The last operation that it knows.
+    class_counts
+        Samples learned by label.
+    ledger
+        Bytes by part.
+    """
+
+    published: Published
+    version: int
+    class_counts: dict[str, int]
+    ledger: dict[str, int]
+
+
+class Worker:
+    """Teaches one learner from a queue.
+
+    Parameters
+    ----------
+    store
+        The learner and its durable side.
+    queue
+        Where requests wait.
+    pace
+        Sizes of groups and intervals of snapshots.
+    ballast
+        The disk held back for the moment when it is full.
+    meters
+        Instruments.
+    """
+
+    def __init__(
+        self, store: Store, queue: Queue, pace: Pace, ballast: Ballast, meters: Meters
+    ) -> None:
+        self.name = store.folder.name
+        self.failure = store.failure
+        self._disk_failure: tuple[float, str] = (0.0, "")
+        self.snapshot_failure: str | None = None
+        self._store = store
+        self._queue = queue
+        self._pace = pace
+        self._ballast = ballast
+        self._meters = meters
+        self._learner: Learner = store.learner
+        self._sequence = store.learned_sequence
+        self._unpublished = False
+        self._retiring = False
+        self._waiting: list[tuple[Job, Reply]] = []
+        self._publish_cost_s = 0.0
+        self._published_at = 0.0
+        self._saved_at = time.monotonic()
+        self._saver = ThreadPoolExecutor(1, thread_name_prefix=f"save-{self.name}")
+        self._saving: Future[None] | None = None
+        self._contexts: set[str | None] = {None}
+        self.view = self._make_view()
+        self._thread = threading.Thread(target=self._run, name=f"learn-{self.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def submit(self, job: Job) -> Future[Reply]:
+        """Queue a job; its future has the answer, or the Problem.
+
+        Raises
+        ------
+        Problem
+            ``busy`` when the queue is full, ``learner-failed`` when nothing is learned any more.
+        """
+        if self.failure is not None:
+            raise Problem("learner-failed", self.failure)
+        self._queue.put(job)
+        return job.reply
+
+    def stop(self) -> None:
+        """Answer what waits, save, and end; returns when that is done."""
+        self._queue.close()
+        self._thread.join()
+        self._saver.shutdown(wait=True)
+
+    @property
+    def disk_failure(self) -> str | None:
+        """Why the last commit failed, if that was a moment ago.
+
+        It fades by itself: a service that gets no requests because it is not
+        ready could never show that it is ready again.
+        """
+        failed_at, reason = self._disk_failure
+        return reason if reason and time.monotonic() - failed_at < FADE_S else None
+
+    def _note_disk(self, reason: str) -> None:
+        self._disk_failure = (time.monotonic(), reason)
+
+    @property
+    def backlog(self) -> int:
+        """Requests that wait."""
+        return len(self._queue)
+
+    @property
+    def unsaved_operations(self) -> int:
+        """Operations that a restart would have to learn again."""
+        return self._sequence - self._store.saved_sequence
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            jobs = self._queue.take(self._pace.group_requests, self._patience_s())
+            try:
+                self._work(jobs)
+            except Exception as error:
+                log.exception("learner %s: the worker failed", self.name)
+                self._fail(f"the worker failed: {error!r}", jobs)
+            if self._queue.closed and not jobs and not len(self._queue):
+                break
+        self._finish()
+
+    def _patience_s(self) -> float:
+        return 0.0 if self._unpublished or self._retiring else IDLE_S
+
+    def _work(self, jobs: list[Job]) -> None:
+        group = self._admit(jobs)
+        if group:
+            self._commit_and_learn(group)
+        if self._publish_due():
+            self._publish()
+        if self._snapshot_due():
+            self._save()
+        self._retiring = self._store.over_size and self._store.retire()
+
+    def _admit(self, jobs: list[Job]) -> list[Job]:
+        """The jobs that can be committed together; the others are refused or put back.
+
+        What makes the learner grow ends the group: whether the next one fits
+        can only be said once this one is learned.
+        """
+        group: list[Job] = []
+        for number, job in enumerate(jobs):
+            if job.reply.done() or not job.reply.set_running_or_notify_cancel():
+                continue
+            try:
+                self._refuse_if_unable()
+                job.operation.check(self._learner)
+            except EdgeCLError as error:
+                job.reply.set_exception(of_library(error))
+                continue
+            except Exception as error:
+                job.reply.set_exception(error)
+                continue
+            group.append(job)
+            if self._grows(job.operation):
+                self._queue.put_back(jobs[number + 1 :])
+                break
+        return group
+
+    def _refuse_if_unable(self) -> None:
+        if self.failure is not None:
+            raise Problem("learner-failed", self.failure)
+        if not self._ballast.hold():
+            self._note_disk("the disk is full")
+            raise Problem("disk-full", "there is no room left on the disk of the data folder")
+
+    def _grows(self, operation: Operation) -> bool:
+        if isinstance(operation, EndExperience):
+            return True
+        known = self._learner.labels
+        return any(
+            s.label not in known or s.context not in self._contexts for s in operation.samples
+        )
+
+    def _commit_and_learn(self, group: list[Job]) -> None:
+        entries = self._entries(group)
+        try:
+            with self._meters.commit.labels(self.name).time():
+                self._store.append([entry for entry, _ in entries])
+        except JournalError as error:
+            self._refuse(group, error)
+            return
+        self._disk_failure = (0.0, "")
+        for job, (_, reply) in zip(group, entries, strict=True):
+            if not job.until_learned:
+                job.reply.set_result(reply)
+        for position, job in enumerate(group):
+            if self.failure is not None:
+                self._answer_failed(group[position:])
+                return
+            self._learn(job, *entries[position])
+
+    def _entries(self, group: list[Job]) -> list[tuple[Entry, Reply]]:
+        sequence, next_id = self._store.journal.last_sequence, self._store.journal.next_id
+        entries = []
+        for job in group:
+            sequence += 1
+            ids = range(next_id, next_id + len(job.operation.samples))
+            reply = job.render(Receipt(sequence, ids))
+            answer = StoredAnswer(job.fingerprint, reply.status, reply.body)
+            entries.append((Entry(sequence, next_id, job.operation, job.key, answer), reply))
+            next_id = ids.stop
+        return entries
+
+    def _refuse(self, group: list[Job], error: JournalError) -> None:
+        """Nothing of the group is stored: say so to everybody."""
+        log.error("learner %s: nothing was stored: %s", self.name, error)
+        self._note_disk(str(error))
+        if isinstance(error, DiskFull):
+            self._ballast.release()
+            problem = Problem("disk-full", f"nothing was stored: {error}")
+        else:
+            problem = Problem("not-ready", f"nothing was stored, the disk failed: {error}")
+        for job in group:
+            job.reply.set_exception(problem)
+
+    def _learn(self, job: Job, entry: Entry, reply: Reply) -> None:
+        try:
+            with self._meters.learn.labels(self.name).time():
+                entry.operation.apply(self._learner, entry.first_id)
+        except EdgeCLError as error:
+            self._void(job, entry, error)
+            return
+        except Exception as error:
+            log.exception("learner %s: learning stopped", self.name)
+            self._fail(f"operation {entry.sequence} cannot be learned: {error!r}", [job])
+            return
+        self._sequence = entry.sequence
+        self._unpublished = True
+        self._contexts.update(entry.operation.contexts)
+        self._meters.learned.labels(self.name).inc(len(entry.operation.samples))
+        if job.until_learned:
+            self._waiting.append((job, reply))
+
+    def _void(self, job: Job, entry: Entry, error: EdgeCLError) -> None:
+        """The learner refused what it had said it could learn: it changed nothing."""
+        log.error("learner %s: operation %d refused: %s", self.name, entry.sequence, error)
+        self._store.journal.void(entry.sequence, str(error))
+        self._sequence = entry.sequence
+        if job.until_learned:
+            job.reply.set_exception(of_library(error))
+
+    def _publish_due(self) -> bool:
+        """Whether to publish now; at most half of the thread's time while others wait to commit."""
+        if not self._unpublished:
+            return False
+        rested_s = time.monotonic() - self._published_at
+        return not len(self._queue) or rested_s >= self._publish_cost_s
+
+    def _publish(self) -> None:
+        begun = time.monotonic()
+        self.view = self._make_view()
+        self._unpublished = False
+        self._published_at = time.monotonic()
+        self._publish_cost_s = self._published_at - begun
+        self._meters.publish.labels(self.name).observe(self._publish_cost_s)
+        waiting, self._waiting = self._waiting, []
+        for job, reply in waiting:
+            job.reply.set_result(reply)
+
+    def _make_view(self) -> View:
+        learner = self._learner
+        return View(learner.publish(), self._sequence, learner.class_counts, learner.ledger())
+
+    def _snapshot_due(self) -> bool:
+        unsaved = self.unsaved_operations
+        if unsaved == 0 or self.failure or (self._saving and not self._saving.done()):
+            return False
+        age_s = time.monotonic() - self._saved_at
+        if age_s >= SOONEST_S and self._store.over_size:
+            return True
+        wanted = self._pace.snapshot_operations
+        return unsaved >= wanted or age_s >= self._pace.snapshot_interval_s
+
+    def _save(self) -> None:
+        """Save in another thread; only the copy of the state is made in this one."""
+        self._saved_at = time.monotonic()
+        next_id = self._store.journal.next_id
+        body = self._learner.to_bytes()
+        self._saving = self._saver.submit(self._write_snapshot, self._sequence, next_id, body)
+
+    def _write_snapshot(self, sequence: int, next_id: int, body: bytes) -> None:
+        try:
+            self._store.save(sequence, next_id, body)
+            self.snapshot_failure = None
+        except OSError as error:
+            log.error("learner %s: snapshot not written: %s", self.name, error)
+            self.snapshot_failure = str(error)
+        outcome = "failed" if self.snapshot_failure else "written"
+        self._meters.snapshots.labels(self.name, outcome).inc()
+
+    def _finish(self) -> None:
+        if self._unpublished and self.failure is None:
+            self._publish()
+        if self._saving:
+            self._saving.result()
+        if self.failure is None and self.unsaved_operations:
+            self._save()
+
+    def _fail(self, reason: str, jobs: list[Job]) -> None:
+        """Stop learning, keep predicting: the learner's state is no longer certain."""
+        self.failure = reason
+        waiting, self._waiting = self._waiting, []
+        self._unpublished = False
+        self._answer_failed([*jobs, *(job for job, _ in waiting)])
+
+    def _answer_failed(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if not job.reply.done():
+                job.reply.set_exception(Problem("learner-failed", self.failure or "unknown"))
