@@ -75,7 +75,8 @@ def path_importance(path: Float32, weights: Float32, anchor: Float32, damping: f
         The paper's xi, which keeps weights that barely moved from exploding.
     """
     moved = weights - anchor
-    importance: Float32 = np.maximum(path, 0) / (moved * moved + np.float32(damping))
+    importance: Float32 = np.maximum(path, np.float32(0))
+    importance /= moved * moved + np.float32(damping)
     return importance
 
 
