@@ -41,7 +41,8 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def configured(config: Path | None, others: tuple[str, ...], **given: Any) -> Any:
         own = {name: given.pop(name) for name in list(given) if name not in _SETTINGS}
-        return command(read_settings(config, {**_pairs(others), **given}), **own)
+        named = {name: value for name, value in given.items() if value is not None}
+        return command(read_settings(config, {**_pairs(others), **named}), **own)
 
     return configured
 

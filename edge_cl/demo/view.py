@@ -42,6 +42,9 @@ class View(Protocol):
 class PlainView:
     """One line an event, for logs and pipes."""
 
+    def __init__(self) -> None:
+        self._complete: set[str] = set()
+
     def __enter__(self) -> PlainView:
         return self
 
@@ -59,7 +62,8 @@ class PlainView:
 
     def taught(self, label: str, acknowledged: int, of_images: int) -> None:
         """Print a class once it is complete."""
-        if acknowledged == of_images:
+        if acknowledged == of_images and label not in self._complete:
+            self._complete.add(label)
             click.echo(f"taught {label}: {acknowledged} images acknowledged")
 
     def measured(self, accuracy: dict[str, float]) -> None:
