@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from edge_cl.toolchain import graph, quantise
 from edge_cl.toolchain.net import LatentNet, normalise
 from edge_cl.toolchain.packs import cached_images
 from edge_cl.toolchain.pretrain import Recipe, averaged_net
+from edge_cl.toolchain.sources import export_torch
 from edge_cl.types import UInt8
 
 SIDE_PX = 64
@@ -33,19 +32,6 @@ LICENCE = (
     "images whose source states non-commercial research use; teachers Apache-2.0 "
     "(google-coral/test_data@104342d2d3480b3e66203073dac24f4e2dbb4c41)"
 )
-
-
-def float_model(module: torch.nn.Module, side_px: tuple[int, int]) -> onnx.ModelProto:
-    """A torch module in evaluation mode as float ONNX with a free batch size."""
-    target: Any = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(), (torch.zeros(1, 3, *side_px),), target, opset_version=17,
-            input_names=["pixels"], output_names=["latent"], dynamo=False,
-            dynamic_axes={"pixels": {0: "N"}, "latent": {0: "N"}},
-        )  # fmt: skip
-    return onnx.load_from_string(target.getvalue())
 
 
 @torch.no_grad()
@@ -90,7 +76,7 @@ def export(
     picked = np.random.default_rng(recipe.seed).choice(len(images), 4096, replace=False)
     sample = np.asarray(images[np.sort(picked)])
     settle_statistics(net, sample)
-    original = float_model(net, (SIDE_PX, SIDE_PX))
+    original = export_torch(net, (SIDE_PX, SIDE_PX))
     chosen = sample[:: len(sample) // CALIBRATION_SAMPLES]
     small, scale, zero_point = quantise.to_extractor(original, chosen, MEAN, DEVIATION)
     manifest = Manifest(

@@ -155,6 +155,15 @@ def quantisation(model: onnx.ModelProto, tensor: str) -> tuple[float, int] | Non
     return None
 
 
+def codes_behind(model: onnx.ModelProto, tensor: str) -> str:
+    """The uint8 codes that a model itself makes of a float tensor, or else the tensor."""
+    for node in model.graph.node:
+        reads = node.op_type == "QuantizeLinear" and node.input[0] == tensor
+        if reads and quantisation(model, node.output[0]) is not None:
+            return str(node.output[0])
+    return tensor
+
+
 def quantised(model: onnx.ModelProto) -> bool:
     """Whether a model computes with integers already."""
     return any(
@@ -251,7 +260,9 @@ def fuse_input(
         Per channel, in pixels: the model expects ``(pixel - mean) / deviation``.
     """
     old = model.graph.input[0].name
-    planes = helper.make_node("Transpose", [IMAGE], ["planes"], "fused_planes", perm=[0, 3, 1, 2])
+    planes = helper.make_node(
+        "Transpose", [IMAGE], ["fused_planes"], "fused_planes", perm=[0, 3, 1, 2]
+    )
     readers = [node for node in model.graph.node if old in node.input]
     first = readers[0]
     step = pixel_step(mean, deviation)
@@ -278,9 +289,11 @@ def _normalising_nodes(
     average = add_constant(model, "fused_mean", per_channel(mean))
     factor = add_constant(model, "fused_factor", 1 / per_channel(deviation))
     return [
-        helper.make_node("Cast", ["planes"], ["pixels"], "fused_cast", to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["pixels", average], ["centred"], "fused_centre"),
-        helper.make_node("Mul", ["centred", factor], [output], "fused_scale"),
+        helper.make_node(
+            "Cast", ["fused_planes"], ["fused_pixels"], "fused_cast", to=TensorProto.FLOAT
+        ),
+        helper.make_node("Sub", ["fused_pixels", average], ["fused_centred"], "fused_centre"),
+        helper.make_node("Mul", ["fused_centred", factor], [output], "fused_scale"),
     ]
 
 
@@ -300,3 +313,13 @@ def int8_weights(model: onnx.ModelProto) -> dict[str, Any]:
         places = {"DequantizeLinear": [0], "QLinearConv": [3], "QLinearMatMul": [3]}
         read |= {node.input[k] for k in places.get(node.op_type, [])}
     return {n: constants[n] for n in read if n in constants and constants[n].dtype == np.int8}
+
+
+def rename_input(model: onnx.ModelProto) -> None:
+    """Call the input what every extractor's input is called."""
+    old = model.graph.input[0].name
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name == old:
+                node.input[place] = IMAGE
+    model.graph.input[0].name = IMAGE
