@@ -10,12 +10,13 @@ from edge_cl.codec import Codec
 from edge_cl.errors import CheckpointError, InvalidInput
 from edge_cl.memory.retrieval import Pool, make_retrieval
 from edge_cl.memory.rows import MOST_CLASSES, MOST_CONTEXTS, Rows
-from edge_cl.memory.selection import DROP, make_selection
+from edge_cl.memory.selection import DROP, make_selection, selection_bytes
 from edge_cl.memory.selection.base import COUNTERS
 from edge_cl.types import Array, Batch, Float32, Int64
 
 _COUNTER_BYTES = 8 * (2 + COUNTERS)
 _CODEC_PREFIX = "codec."
+_POLICY_PREFIX = "selection."
 _TRAINING_ROWS = 1024
 _RE_ENCODED_ROWS = 256
 
@@ -53,13 +54,14 @@ class ReplayMemory:
         self.selection = selection
         self.retrieval = retrieval
         make_retrieval(retrieval)
-        self._policy = make_selection(selection)
+        self._policy = make_selection(selection, capacity)
         self._rows = Rows(capacity, codec.row_bytes)
 
     @staticmethod
     def bytes_for(codec_row_bytes: int, capacity: int, selection: str) -> int:
         """Bytes of a memory of `capacity` rows, without the codec's own arrays."""
-        return Rows.bytes_for(capacity, codec_row_bytes) + _COUNTER_BYTES
+        rows_bytes = Rows.bytes_for(capacity, codec_row_bytes)
+        return rows_bytes + _COUNTER_BYTES + selection_bytes(selection, capacity)
 
     @staticmethod
     def capacity_for(allowed_bytes: int, codec_row_bytes: int, selection: str) -> int:
@@ -89,8 +91,18 @@ class ReplayMemory:
     def __len__(self) -> int:
         return self._rows.size
 
-    def add(self, batch: Batch, rng: np.random.Generator) -> None:
+    def add(self, batch: Batch, rng: np.random.Generator, weights: Float32 | None = None) -> None:
         """Offer each sample of `batch` once, in order, to the selection policy.
+
+        Parameters
+        ----------
+        batch
+            Samples.
+        rng
+            Source of randomness.
+        weights
+            (B,) how much to keep each, for the policy `weighted`: a loss or
+            another measure of uncertainty; positive.
 
         Raises
         ------
@@ -103,12 +115,12 @@ class ReplayMemory:
             return
         _check_labels(batch)
         self._policy.admit(self._rows, len(batch))
+        self._policy.prepare(self._rows, self._latents)
+        wanted = [None] * len(batch) if weights is None else weights.tolist()
         slots = np.empty(len(batch), dtype=np.int64)
-        labels = zip(
-            batch.classes.tolist(), batch.contexts.tolist(), batch.ids.tolist(), strict=True
-        )
-        for i, (cls, context, sample_id) in enumerate(labels):
-            slots[i] = slot = self._policy.choose(self._rows, cls, rng)
+        columns = (batch.classes.tolist(), batch.contexts.tolist(), batch.ids.tolist(), wanted)
+        for i, (cls, context, sample_id, weight) in enumerate(zip(*columns, strict=True)):
+            slots[i] = slot = self._policy.choose(self._rows, cls, rng, weight)
             if slot != DROP:
                 self._rows.write(slot, cls, context, sample_id)
         kept = slots != DROP
@@ -230,7 +242,12 @@ class ReplayMemory:
         """
         counters = [len(self), self._rows.index.n_classes, *self._policy.counters]
         codec = {_CODEC_PREFIX + name: array for name, array in self.codec.arrays().items()}
-        return {**self._rows.arrays(), "counters": np.array(counters, dtype=np.int64), **codec}
+        return {
+            **self._rows.arrays(),
+            **{_POLICY_PREFIX + name: array for name, array in self._policy.arrays().items()},
+            "counters": np.array(counters, dtype=np.int64),
+            **codec,
+        }
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Continue bit-identically from the `arrays` of a memory with the same options.
@@ -242,7 +259,12 @@ class ReplayMemory:
         """
         capacity = len(arrays.get("classes", ()))
         rows = Rows(capacity, self.codec.row_bytes)
-        expected = {**rows.arrays(), "counters": np.zeros(2 + COUNTERS, dtype=np.int64)}
+        policy = make_selection(self.selection, capacity)
+        expected = {
+            **rows.arrays(),
+            **{_POLICY_PREFIX + name: array for name, array in policy.arrays().items()},
+            "counters": np.zeros(2 + COUNTERS, dtype=np.int64),
+        }
         for name, array in expected.items():
             given = arrays.get(name)
             if given is None or given.shape != array.shape or given.dtype != array.dtype:
@@ -250,7 +272,7 @@ class ReplayMemory:
                     f"memory: {name} is missing or not {array.dtype}{array.shape}"
                 )
             array[...] = given
-        rows.size, rows.index.n_classes, *counters = arrays["counters"].tolist()
+        rows.size, rows.index.n_classes, *policy.counters = arrays["counters"].tolist()
         if not 0 <= rows.index.n_classes <= rows.size <= capacity:
             raise CheckpointError(f"memory: {rows.size} rows do not fit in {capacity}")
         self.codec.restore(
@@ -260,7 +282,7 @@ class ReplayMemory:
                 if name.startswith(_CODEC_PREFIX)
             }
         )
-        self._rows, self._policy.counters = rows, counters
+        self._rows, self._policy = rows, policy
 
     def ledger_bytes(self) -> dict[str, int]:
         """Bytes by name, exactly those of `arrays`: constant at a capacity."""
@@ -300,7 +322,8 @@ class ReplayMemory:
         self.codec = codec
 
     def _keep(self, keep: Array, capacity: int) -> None:
-        self._rows = self._rows.arranged(self._policy.arrange(self._rows, keep), capacity)
+        slots = self._policy.arrange(self._rows, keep, capacity)
+        self._rows = self._rows.arranged(slots, capacity)
 
 
 def _check_labels(batch: Batch) -> None:

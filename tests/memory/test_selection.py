@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_cl.codec import make_codec
 from edge_cl.memory import ReplayMemory
 from edge_cl.memory.selection.class_balanced import level
-from edge_cl.types import Batch
+from edge_cl.memory.selection.herding import herding_order
+from edge_cl.memory.selection.weighted import Weighted
+from edge_cl.types import Batch, LatentSpec
 
 from .conftest import check, memory, stream
 
@@ -80,7 +83,7 @@ def test_more_classes_than_rows(rng: np.random.Generator) -> None:
     assert mem.counts.max() == 1
 
 
-@pytest.mark.parametrize("selection", ["class_balanced"])
+@pytest.mark.parametrize("selection", ["class_balanced", "herding"])
 def test_shrinking_takes_from_the_largest_class(selection: str, rng: np.random.Generator) -> None:
     mem = memory(100, selection)
     classes = np.repeat([0, 1, 2], [50, 30, 5])
@@ -178,6 +181,82 @@ def test_beginning_an_experience_twice_changes_nothing(rng: np.random.Generator)
     np.testing.assert_array_equal(mem.arrays()["counters"], before)
 
 
+def test_weighted_with_equal_weights_is_a_reservoir() -> None:
+    kept, batch = np.zeros(60), stream(60)
+    for seed in range(600):
+        mem, rng = memory(12, "weighted"), np.random.default_rng(seed)
+        mem.add(batch, rng, weights=np.ones(60, np.float32))
+        kept[mem.all().ids] += 1
+    assert chi_square(kept) < 98.3
+
+
+def test_weighted_keeps_what_weighs_more() -> None:
+    kept, batch = np.zeros(60), stream(60)
+    weights = np.where(np.arange(60) % 2, 4.0, 1.0).astype(np.float32)
+    for seed in range(300):
+        mem, rng = memory(6, "weighted"), np.random.default_rng(seed)
+        mem.add(batch, rng, weights=weights)
+        kept[mem.all().ids] += 1
+    # Drawing 6 of 60 one after the other by weight favours the heavy by nearly 4 to 1.
+    assert 3.2 < kept[1::2].sum() / kept[::2].sum() < 4.3
+
+
+def test_weighted_without_weights_favours_rare_classes(rng: np.random.Generator) -> None:
+    mem, batch = memory(100, "weighted"), stream(4000)
+    classes = rng.choice(2, 4000, p=[0.96, 0.04])
+    mem.add(Batch(batch.latents, classes, batch.contexts, batch.ids), rng)
+    # A reservoir would hold 4; the square root of 1 : 24 is 17 in 100.
+    assert 10 <= mem.counts[1] <= 26
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3, 7, 32, 33])
+def test_the_tournament_finds_the_least_key(capacity: int, rng: np.random.Generator) -> None:
+    mem = memory(capacity, "weighted")
+    policy = mem._policy
+    assert isinstance(policy, Weighted)
+    for i in range(6):
+        mem.add(stream(40, first_id=40 * i), rng)
+        assert policy._least() == int(np.argmin(policy._keys))
+        mem.resize(capacity + i % 2, rng)
+        assert policy._keys[: len(mem)].all()
+
+
+def test_herding_order_agrees_with_brute_force(rng: np.random.Generator) -> None:
+    latents = rng.gamma(1, 1, (12, 5)).astype(np.float32)
+    unit = latents / np.linalg.norm(latents, axis=1, keepdims=True)
+    picks: list[int] = []
+    for _ in range(12):
+        rest = [i for i in range(12) if i not in picks]
+        distance = [np.linalg.norm(unit.mean(0) - unit[[*picks, i]].mean(0)) for i in rest]
+        picks.append(rest[int(np.argmin(distance))])
+    np.testing.assert_array_equal(herding_order(latents, 12), picks)
+    np.testing.assert_array_equal(herding_order(latents, 5), picks[:5])
+
+
+def test_herding_keeps_the_mean_better_than_chance() -> None:
+    distances = {}
+    for selection in ("herding", "class_balanced"):
+        rng = np.random.default_rng(0)
+        latents = rng.gamma(1, 1, (120, 16)).astype(np.float32)
+        mem = ReplayMemory(make_codec("float32", LatentSpec(16)), 60, selection)
+        for c in range(6):
+            mem.add(Batch.of(latents[20 * c : 20 * c + 20], np.full(20, c)), rng)
+        mean = latents[:20].mean(0)
+        distances[selection] = np.linalg.norm(mem.of_class(0).latents.mean(0) - mean)
+        assert mem.counts.tolist() == [10] * 6
+    assert distances["herding"] < 0.6 * distances["class_balanced"]
+
+
+def test_shrinking_drops_the_tail_of_the_herding_order(rng: np.random.Generator) -> None:
+    mem = memory(40, "herding")
+    batch = stream(40, n_classes=1)
+    mem.add(batch, rng)
+    mem.add(stream(1, n_classes=1, first_id=40), rng)
+    order = herding_order(batch.latents, 40)
+    mem.resize(10, rng)
+    assert set(mem.all().ids) == set(batch.ids[order[:10]])
+
+
 class CountingGenerator:
     """Counts draws: the only source of work that could grow with the stream."""
 
@@ -193,7 +272,7 @@ class CountingGenerator:
         return float(self.rng.random())
 
 
-@pytest.mark.parametrize("selection", ["reservoir", "class_balanced", "ring", "share"])
+@pytest.mark.parametrize("selection", ["reservoir", "class_balanced", "ring", "share", "weighted"])
 def test_work_per_sample_does_not_grow(selection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most one draw a sample, and at most one index entry moved a class."""
     mem, rng, moved = memory(64, selection), CountingGenerator(), []

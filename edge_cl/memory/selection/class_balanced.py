@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_cl.memory.rows import Rows
 from edge_cl.memory.selection.base import DROP, Selection
-from edge_cl.types import Bool, Int64
+from edge_cl.types import Array, Bool, Int64
 
 
 class ClassBalanced(Selection):
@@ -25,7 +25,9 @@ class ClassBalanced(Selection):
 
     name: ClassVar[str] = "class_balanced"
 
-    def choose(self, rows: Rows, cls: int, rng: np.random.Generator) -> int:
+    def choose(
+        self, rows: Rows, cls: int, rng: np.random.Generator, weight: float | None = None
+    ) -> int:
         """See `Selection.choose`."""
         if not rows.full:
             return rows.size
@@ -33,9 +35,12 @@ class ClassBalanced(Selection):
         n_classes = rows.index.n_classes + (count == 0)
         if count * n_classes >= rows.capacity:
             return DROP
-        starts = rows.index.stretches()
-        largest = int(np.argmax(np.diff(starts)))
-        return int(rows.index.members[rng.integers(starts[largest], starts[largest + 1])])
+        return self.victim(rows, rng)
+
+    def victim(self, rows: Rows, rng: np.random.Generator) -> int:
+        """Slot to give up: a random one of the largest class."""
+        slots = largest_class(rows)
+        return int(slots[rng.integers(len(slots))])
 
     def survivors(self, rows: Rows, n_rows: int, rng: np.random.Generator) -> Bool:
         """See `Selection.survivors`; evicts from the largest class, again and again."""
@@ -43,8 +48,19 @@ class ClassBalanced(Selection):
         mask = np.zeros(rows.size, dtype=np.bool_)
         for rank, quota in enumerate(level(np.diff(starts), n_rows)):
             members = rows.index.members[starts[rank] : starts[rank + 1]]
-            mask[rng.choice(members, quota, replace=False)] = True
+            mask[self.keep_of_class(members, int(quota), rng)] = True
         return mask
+
+    def keep_of_class(self, slots: Array, quota: int, rng: np.random.Generator) -> Array:
+        """Those `quota` of a class's slots that stay when the memory shrinks: random ones."""
+        return rng.choice(slots, quota, replace=False)
+
+
+def largest_class(rows: Rows) -> Array:
+    """Slots of the class that has most, the lowest of them if several do."""
+    starts = rows.index.stretches()
+    rank = int(np.argmax(np.diff(starts)))
+    return rows.index.members[starts[rank] : starts[rank + 1]]
 
 
 def level(sizes: Int64, total: int) -> Int64:

@@ -16,7 +16,9 @@ class KeepAll(Selection):
 
     name: ClassVar[str] = "all"
 
-    def choose(self, rows: Rows, cls: int, rng: np.random.Generator) -> int:
+    def choose(
+        self, rows: Rows, cls: int, rng: np.random.Generator, weight: float | None = None
+    ) -> int:
         """See `Selection.choose`; `admit` has made sure that there is room."""
         return rows.size
 

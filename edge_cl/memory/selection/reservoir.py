@@ -23,7 +23,9 @@ class Reservoir(Selection):
 
     name: ClassVar[str] = "reservoir"
 
-    def choose(self, rows: Rows, cls: int, rng: np.random.Generator) -> int:
+    def choose(
+        self, rows: Rows, cls: int, rng: np.random.Generator, weight: float | None = None
+    ) -> int:
         """See `Selection.choose`."""
         self.counters[0] += 1
         if not rows.full:

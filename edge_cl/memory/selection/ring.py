@@ -19,7 +19,9 @@ class Ring(Selection):
 
     name: ClassVar[str] = "ring"
 
-    def choose(self, rows: Rows, cls: int, rng: np.random.Generator) -> int:
+    def choose(
+        self, rows: Rows, cls: int, rng: np.random.Generator, weight: float | None = None
+    ) -> int:
         """See `Selection.choose`; `counters[0]` is the slot of the oldest row once full."""
         if not rows.full:
             return rows.size
@@ -33,7 +35,7 @@ class Ring(Selection):
         mask[self._oldest_first(rows)[rows.size - n_rows :]] = True
         return mask
 
-    def arrange(self, rows: Rows, keep: Bool) -> Int64:
+    def arrange(self, rows: Rows, keep: Bool, capacity: int) -> Int64:
         """See `Selection.arrange`; oldest first."""
         slots = self._oldest_first(rows)
         self.counters[0] = 0

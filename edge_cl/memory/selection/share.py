@@ -49,7 +49,9 @@ class Share(Selection):
             return
         self._begin(rows, index)
 
-    def choose(self, rows: Rows, cls: int, rng: np.random.Generator) -> int:
+    def choose(
+        self, rows: Rows, cls: int, rng: np.random.Generator, weight: float | None = None
+    ) -> int:
         """See `Selection.choose`."""
         counters = self.counters
         if not counters[_EXPERIENCE]:
@@ -69,7 +71,7 @@ class Share(Selection):
             return DROP
         return (counters[_START] + draw) % rows.capacity
 
-    def arrange(self, rows: Rows, keep: Bool) -> Int64:
+    def arrange(self, rows: Rows, keep: Bool, capacity: int) -> Int64:
         """See `Selection.arrange`; the present experience's rows last."""
         own = (np.arange(rows.size) - self.counters[_START]) % max(rows.capacity, 1)
         is_own = own < self.counters[_HELD]
