@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -134,6 +134,7 @@ class ReplayMemory:
         retrieval: str | None = None,
         classes: Iterable[int] | None = None,
         exclude_context: int | None = None,
+        hardness: Callable[[Batch], Float32] | None = None,
     ) -> Batch:
         """Draw `n` rows without replacement; fewer when there are fewer.
 
@@ -150,11 +151,23 @@ class ReplayMemory:
         exclude_context
             Draw from other contexts only. This compares the context of every
             row (2 bytes each); without it the cost does not depend on the rows.
+        hardness
+            Scores of a batch's rows, (n,), larger is harder: for `hardest_first`.
         """
         pool = self._pool(classes, exclude_context)
         if len(pool) == 0 or n <= 0:
             return self.rows(np.zeros(0, dtype=np.int64))
-        return self.rows(make_retrieval(retrieval or self.retrieval)(pool, n, rng))
+        draw = make_retrieval(retrieval or self.retrieval)
+        if hardness is None:
+            return self.rows(draw(pool, n, rng))
+        score = hardness
+        return self.rows(draw(pool, n, rng, lambda slots: score(self.rows(slots))))
+
+    def candidates(
+        self, n: int, rng: np.random.Generator, *, exclude_context: int | None = None
+    ) -> Batch:
+        """Draw `n` rows uniformly, whatever the memory's retrieval: for the caller to rank."""
+        return self.sample(n, rng, retrieval="uniform", exclude_context=exclude_context)
 
     def rows(self, slots: Array) -> Batch:
         """The rows in `slots`, decoded to float32."""

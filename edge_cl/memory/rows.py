@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from edge_cl.memory.index import ClassIndex, index_bytes
+from edge_cl.state import Slot, enlarged
 from edge_cl.types import Array, Int64, UInt8
 
 LABEL_BYTES = 2 + 2 + 8
@@ -29,15 +32,23 @@ class Rows:
         Rows there is room for.
     row_bytes
         Bytes of one encoded latent.
+    columns
+        What else is kept of each row, by name: shape and type of one row's value.
     """
 
-    def __init__(self, capacity: int, row_bytes: int) -> None:
+    def __init__(
+        self, capacity: int, row_bytes: int, columns: Mapping[str, Slot] | None = None
+    ) -> None:
         self.capacity = capacity
         self.size = 0
         self.codes: UInt8 = np.zeros((capacity, row_bytes), dtype=np.uint8)
         self.classes: Array = np.zeros(capacity, dtype=np.uint16)
         self.contexts: Array = np.zeros(capacity, dtype=np.int16)
         self.ids: Array = np.zeros(capacity, dtype=np.int64)
+        self.columns: dict[str, Array] = {
+            name: np.zeros((capacity, *slot.shape), dtype=slot.dtype)
+            for name, slot in (columns or {}).items()
+        }
         self.index = ClassIndex(self.classes)
 
     @staticmethod
@@ -70,17 +81,28 @@ class Rows:
         if one == other:
             return
         self.index.swap(one, other)
-        for column in (self.codes, self.classes, self.contexts, self.ids):
+        for column in (self.codes, self.classes, self.contexts, self.ids, *self.columns.values()):
             column[[one, other]] = column[[other, one]]
 
-    def arranged(self, slots: Int64, capacity: int) -> Rows:
-        """New rows of `capacity` that hold `slots`, in that order."""
-        new = Rows(capacity, self.codes.shape[1])
+    @property
+    def column_slots(self) -> dict[str, Slot]:
+        """Shape and type of one row's value in each column."""
+        return {name: Slot(c.shape[1:], c.dtype) for name, c in self.columns.items()}
+
+    def arranged(
+        self, slots: Int64, capacity: int, columns: Mapping[str, Slot] | None = None
+    ) -> Rows:
+        """New rows of `capacity` that hold `slots`, in that order; columns may have grown."""
+        columns = self.column_slots if columns is None else columns
+        new = Rows(capacity, self.codes.shape[1], columns)
         new.size = n = len(slots)
         new.codes[:n] = self.codes[slots]
         new.classes[:n] = self.classes[slots]
         new.contexts[:n] = self.contexts[slots]
         new.ids[:n] = self.ids[slots]
+        for name, slot in columns.items():
+            kept = self.columns[name][slots]
+            new.columns[name][:n] = enlarged(kept, Slot((n, *slot.shape), slot.dtype))
         new.index.build(n)
         return new
 
@@ -94,4 +116,5 @@ class Rows:
             "members": self.index.members,
             "places": self.index.places,
             "starts": self.index.starts,
+            **{f"column.{name}": column for name, column in self.columns.items()},
         }

@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_cl.codec import make_codec
+from edge_cl.errors import InvalidOption
 from edge_cl.memory import ReplayMemory, retrievals
 from edge_cl.types import Batch
 
-from .conftest import memory, stream
+from .conftest import SPEC, memory, stream
 
 
 def skewed(sizes: list[int]) -> ReplayMemory:
@@ -70,5 +72,30 @@ def test_only_these_classes_and_not_this_context(retrieval: str, rng: np.random.
     assert len(mem.sample(5, rng, retrieval=retrieval, classes=[])) == 0
 
 
+def test_hardest_first_brings_the_hardest_of_the_candidates(rng: np.random.Generator) -> None:
+    mem = skewed([40, 60])
+    scored: list[int] = []
+
+    def hardness(batch: Batch) -> np.ndarray:
+        scored.extend(batch.ids.tolist())
+        return batch.ids.astype(np.float32)
+
+    drawn = mem.sample(10, rng, retrieval="hardest_first", hardness=hardness)
+    assert len(set(scored)) == 40
+    assert drawn.ids.tolist() == sorted(scored, reverse=True)[:10]
+    assert len(mem.sample(300, rng, retrieval="hardest_first", hardness=hardness)) == 100
+
+
+def test_hardest_first_without_scores_says_so(rng: np.random.Generator) -> None:
+    with pytest.raises(InvalidOption, match="scores exemplars"):
+        skewed([4]).sample(2, rng, retrieval="hardest_first")
+
+
+def test_candidates_are_uniform_and_of_other_contexts(rng: np.random.Generator) -> None:
+    mem = ReplayMemory(make_codec("uint8", SPEC), 50, retrieval="hardest_first")
+    mem.add(stream(50), rng)
+    assert 1 not in mem.candidates(50, rng, exclude_context=1).contexts
+
+
 def test_every_retrieval_is_covered() -> None:
-    assert set(retrievals()) == {"uniform", "class_balanced"}
+    assert set(retrievals()) == {"uniform", "class_balanced", "hardest_first"}

@@ -1,25 +1,25 @@
 """Retrieval policies: which rows come back for rehearsal. One file each.
 
-A policy is a function of a `Pool`, the number of rows and a random generator.
+A policy is a function of a `Pool`, the number of rows, a random generator and,
+where it ranks rows, the caller's scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-
 from edge_cl.errors import InvalidOption
+from edge_cl.memory.retrieval.base import Hardness, Retrieval
 from edge_cl.memory.retrieval.class_balanced import class_balanced
+from edge_cl.memory.retrieval.hardest_first import hardest_first
 from edge_cl.memory.retrieval.pool import Pool
 from edge_cl.memory.retrieval.uniform import uniform
-from edge_cl.types import Array
 
-__all__ = ["Pool", "Retrieval", "make_retrieval", "retrievals"]
+__all__ = ["Hardness", "Pool", "Retrieval", "make_retrieval", "retrievals"]
 
-Retrieval = Callable[[Pool, int, np.random.Generator], Array]
-
-_RETRIEVALS: dict[str, Retrieval] = {"uniform": uniform, "class_balanced": class_balanced}
+_RETRIEVALS: dict[str, Retrieval] = {
+    "uniform": uniform,
+    "class_balanced": class_balanced,
+    "hardest_first": hardest_first,
+}
 
 
 def retrievals() -> tuple[str, ...]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge_cl.memory.retrieval.base import Hardness
 from edge_cl.memory.retrieval.pool import Pool
 from edge_cl.memory.selection.class_balanced import level
 from edge_cl.types import Array, Int64
 
 
-def class_balanced(pool: Pool, n: int, rng: np.random.Generator) -> Array:
+def class_balanced(
+    pool: Pool, n: int, rng: np.random.Generator, hardness: Hardness | None = None, /
+) -> Array:
     """Slots of `n` rows, as equally over the classes as their sizes allow.
 
     Without replacement: shares differ by at most one except for classes that
