@@ -69,4 +69,5 @@ def create_app(settings: Settings, extractor: Extractor | None) -> FastAPI:
     handlers.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.state.routes = [route for router in ROUTERS for route in router.routes]
     return app

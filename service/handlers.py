@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.routing import Match
 
 from edge_cl.errors import EdgeCLError
 from service.errors import FieldError, Problem, ProblemResponse, of_library
@@ -43,9 +44,23 @@ def of_validation(error: ValidationError | RequestValidationError, root: str = "
 
 def _handler(translate: Any) -> Any:
     async def respond(request: Request, error: Exception) -> ProblemResponse:
-        return answer(translate(error), request)
+        problem = translate(error)
+        if problem.name == "method":
+            problem.headers["Allow"] = ", ".join(_methods_of(request))
+        return answer(problem, request)
 
     return respond
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Every method that the request's path takes: a route itself knows only its own."""
+    methods: set[str] = set()
+    scope = {name: request.scope[name] for name in ("type", "path", "method", "headers")}
+    for route in request.app.state.routes:
+        match, _ = route.matches(scope)
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)
 
 
 def _of_http(error: HTTPException) -> Problem:

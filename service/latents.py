@@ -149,7 +149,7 @@ def _from_bytes(content: bytes, dtype: Any, spec: LatentSpec) -> Array:
         dtype = next((n for n, size in BYTES_OF.items() if len(content) == size * spec.dim), None)
         if dtype is None:
             raise _wrong_width(f"{len(content)} bytes", spec)
-    if dtype not in BYTES_OF:
+    if not isinstance(dtype, str) or dtype not in BYTES_OF:
         raise Problem("invalid-latent", f"dtype is one of {', '.join(BYTES_OF)}")
     if len(content) != BYTES_OF[dtype] * spec.dim:
         raise _wrong_width(f"{len(content)} bytes of {dtype}", spec)

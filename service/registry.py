@@ -100,7 +100,7 @@ class Registry:
             except (EdgeCLError, JournalError, OSError, ValueError, KeyError, TypeError) as error:
                 log.error("learner %s cannot be opened: %s", folder.name, error)
                 self.unreadable[folder.name] = str(error)
-        if first_start:
+        if first_start and self._extractor is not None:
             self.create(DEFAULT, self.default_origin())
 
     def default_origin(self) -> Origin:
