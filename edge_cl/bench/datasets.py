@@ -179,6 +179,7 @@ def latents(
     test: int | None = None,
     seed: int = 0,
     condition: str = "plain",
+    share: tuple[int, int] = (0, 1),
     folder: Path | None = None,
 ) -> Dataset:
     """Latents of an image pack, from the cache where they are in it.
@@ -193,6 +194,8 @@ def latents(
         As `Dataset.part`; only what is asked for is extracted.
     condition
         Of the camera: one of `edge_cl.bench.conditions.CONDITIONS`.
+    share
+        (k, n) takes only the k-th of n equal parts of the training samples.
     folder
         Of the packs.
     """
@@ -204,6 +207,7 @@ def latents(
         chosen = []
         for rows, count in ((np.flatnonzero(~is_test), train), (np.flatnonzero(is_test), test)):
             chosen.append(rows[balanced_rows(classes[rows], count, rng)])
+        chosen[0] = chosen[0][share[0] :: share[1]]
         return np.concatenate(chosen)
 
     found = latents_of(find_pack(pack, folder), loaded, condition, wanted)

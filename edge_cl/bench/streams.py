@@ -169,13 +169,12 @@ def task_incremental(dataset: Dataset, per_experience: int = 2, seed: int = 0) -
 def domain_incremental(domains: Sequence[Dataset], seed: int = 0) -> Stream:
     """The same classes under one condition after another, in a random order of these.
 
-    Each training sample is met once, under one condition; every test set is whole.
+    Each domain brings all its training samples once; every test set is whole.
     """
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(domains))
-    shares = np.array_split(rng.permutation(len(domains[0].train)), len(domains))
     experiences, tests = [], []
-    for index, rows in zip(order, shares, strict=True):
+    for index in rng.permutation(len(domains)):
+        rows = rng.permutation(len(domains[index].train))
         experiences.append(_plain(domains[index], True, rows))
         tests.append(_plain(domains[index], False))
     spec = domains[0].spec
