@@ -173,6 +173,13 @@ class Strategy(ABC):
             )
         }
 
+    def columns(self, memory: str, classes: int) -> dict[str, Slot]:
+        """What the memory called `memory` keeps beside each latent: shape of one row's value."""
+        return {}
+
+    def make_room(self, memory: str, capacity: int) -> None:
+        """A memory is about to shrink to `capacity`, and its policy to evict what is over."""
+
     def grown(self, old_classes: int, old_contexts: int) -> None:
         """Give new rows their first values, where these are not zero."""
 
@@ -293,7 +300,9 @@ class Strategy(ABC):
         fixed = self.fixed_bytes(classes, contexts)
         capacities, least = {}, fixed
         for name, plan in self.memory_plans().items():
-            row_bytes = make_codec(plan.codec, self.spec).row_bytes
+            row_bytes = make_codec(plan.codec, self.spec).row_bytes + sum(
+                slot.stored_bytes for slot in self.columns(name, classes).values()
+            )
             free = int(max(0, allowed_bytes - fixed) * plan.share)
             room = ReplayMemory.capacity_for(free, row_bytes, plan.selection)
             capacities[name] = room if plan.samples is None else min(room, plan.samples)
@@ -350,8 +359,11 @@ class Strategy(ABC):
         """
         capacities = self.capacities(classes, contexts, allowed_bytes)
         for name, capacity in capacities.items():
-            if capacity != self.memories[name].capacity:
-                self.memories[name].resize(capacity, self.rng)
+            memory, columns = self.memories[name], self.columns(name, classes)
+            if capacity < len(memory):
+                self.make_room(name, capacity)
+            if capacity != memory.capacity or columns != self.columns(name, self.classes):
+                memory.resize(capacity, self.rng, columns)
         if (classes, contexts) == (self.classes, self.contexts):
             return
         old = {name: getattr(self, name) for name in self._state_names()}
@@ -435,6 +447,7 @@ class Strategy(ABC):
                 capacities[name],
                 selection=plan.selection,
                 retrieval=plan.retrieval,
+                columns=self.columns(name, self.classes),
             )
             for name, plan in self.memory_plans().items()
         }

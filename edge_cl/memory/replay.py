@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from edge_cl.memory.retrieval import Pool, make_retrieval
 from edge_cl.memory.rows import MOST_CLASSES, MOST_CONTEXTS, Rows
 from edge_cl.memory.selection import DROP, make_selection, selection_bytes
 from edge_cl.memory.selection.base import COUNTERS
+from edge_cl.state import Slot
 from edge_cl.types import Array, Batch, Float32, Int64
 
 _COUNTER_BYTES = 8 * (2 + COUNTERS)
@@ -41,6 +42,9 @@ class ReplayMemory:
         What stays: one of `selections()`.
     retrieval
         What comes back: one of `retrievals()`.
+    columns
+        What else is kept of each row, by name: shape and type of one row's value.
+        Their bytes count as part of the row's in `bytes_for`.
     """
 
     def __init__(
@@ -49,13 +53,14 @@ class ReplayMemory:
         capacity: int,
         selection: str = "reservoir",
         retrieval: str = "uniform",
+        columns: Mapping[str, Slot] | None = None,
     ) -> None:
         self.codec = codec
         self.selection = selection
         self.retrieval = retrieval
         make_retrieval(retrieval)
         self._policy = make_selection(selection, capacity)
-        self._rows = Rows(capacity, codec.row_bytes)
+        self._rows = Rows(capacity, codec.row_bytes, columns)
 
     @staticmethod
     def bytes_for(codec_row_bytes: int, capacity: int, selection: str) -> int:
@@ -91,7 +96,13 @@ class ReplayMemory:
     def __len__(self) -> int:
         return self._rows.size
 
-    def add(self, batch: Batch, rng: np.random.Generator, weights: Float32 | None = None) -> None:
+    def add(
+        self,
+        batch: Batch,
+        rng: np.random.Generator,
+        weights: Float32 | None = None,
+        columns: Mapping[str, Array] | None = None,
+    ) -> None:
         """Offer each sample of `batch` once, in order, to the selection policy.
 
         Parameters
@@ -103,6 +114,8 @@ class ReplayMemory:
         weights
             (B,) how much to keep each, for the policy `weighted`: a loss or
             another measure of uncertainty; positive.
+        columns
+            (B, …) values of each sample, by name; columns that are not given are 0.
 
         Raises
         ------
@@ -118,13 +131,33 @@ class ReplayMemory:
         self._policy.prepare(self._rows, self._latents)
         wanted = [None] * len(batch) if weights is None else weights.tolist()
         slots = np.empty(len(batch), dtype=np.int64)
-        columns = (batch.classes.tolist(), batch.contexts.tolist(), batch.ids.tolist(), wanted)
-        for i, (cls, context, sample_id, weight) in enumerate(zip(*columns, strict=True)):
+        offers = (batch.classes.tolist(), batch.contexts.tolist(), batch.ids.tolist(), wanted)
+        for i, (cls, context, sample_id, weight) in enumerate(zip(*offers, strict=True)):
             slots[i] = slot = self._policy.choose(self._rows, cls, rng, weight)
             if slot != DROP:
                 self._rows.write(slot, cls, context, sample_id)
         kept = slots != DROP
         self._encode(slots[kept], batch.latents[kept])
+        self._fill_columns(slots[kept], {k: v[kept] for k, v in (columns or {}).items()})
+
+    def put(self, slot: int, sample: Batch, columns: Mapping[str, Array] | None = None) -> None:
+        """Put a batch of one into `slot`, past the selection policy.
+
+        Parameters
+        ----------
+        slot
+            The next free one, ``len(self)``, or one in use, whose row it replaces.
+        sample
+            A batch of one.
+        columns
+            As in `add`.
+        """
+        _check_labels(sample)
+        labels = (int(a[0]) for a in (sample.classes, sample.contexts, sample.ids))
+        self._rows.write(slot, *labels)
+        slots = np.array([slot])
+        self._encode(slots, sample.latents)
+        self._fill_columns(slots, columns or {})
 
     def sample(
         self,
@@ -136,7 +169,29 @@ class ReplayMemory:
         exclude_context: int | None = None,
         hardness: Callable[[Batch], Float32] | None = None,
     ) -> Batch:
-        """Draw `n` rows without replacement; fewer when there are fewer.
+        """The rows that `draw` chose; same parameters."""
+        return self.rows(
+            self.draw(
+                n,
+                rng,
+                retrieval=retrieval,
+                classes=classes,
+                exclude_context=exclude_context,
+                hardness=hardness,
+            )
+        )
+
+    def draw(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        *,
+        retrieval: str | None = None,
+        classes: Iterable[int] | None = None,
+        exclude_context: int | None = None,
+        hardness: Callable[[Batch], Float32] | None = None,
+    ) -> Array:
+        """Slots of `n` rows without replacement; fewer when there are fewer.
 
         Parameters
         ----------
@@ -156,12 +211,12 @@ class ReplayMemory:
         """
         pool = self._pool(classes, exclude_context)
         if len(pool) == 0 or n <= 0:
-            return self.rows(np.zeros(0, dtype=np.int64))
-        draw = make_retrieval(retrieval or self.retrieval)
+            return np.zeros(0, dtype=np.int64)
+        policy = make_retrieval(retrieval or self.retrieval)
         if hardness is None:
-            return self.rows(draw(pool, n, rng))
+            return policy(pool, n, rng)
         score = hardness
-        return self.rows(draw(pool, n, rng, lambda slots: score(self.rows(slots))))
+        return policy(pool, n, rng, lambda slots: score(self.rows(slots)))
 
     def candidates(
         self, n: int, rng: np.random.Generator, *, exclude_context: int | None = None
@@ -179,13 +234,25 @@ class ReplayMemory:
             rows.ids[slots].astype(np.int64),
         )
 
+    def column(self, name: str) -> Array:
+        """A view of the column `name`, (len(self), …); writing to it is allowed."""
+        return self._rows.columns[name][: len(self)]
+
+    def slots_of_class(self, cls: int) -> Array:
+        """Slots of class `cls`, in no particular order."""
+        return self._rows.index.slots_of(cls).astype(np.int64)
+
+    def slots_of_context(self, context: int) -> Array:
+        """Slots of context `context`, ascending."""
+        return np.flatnonzero(self._rows.contexts[: len(self)] == context)
+
     def of_class(self, cls: int) -> Batch:
         """All rows of class `cls`."""
         return self.rows(self._rows.index.slots_of(cls))
 
     def of_context(self, context: int) -> Batch:
         """All rows of context `context`."""
-        return self.rows(np.flatnonzero(self._rows.contexts[: len(self)] == context))
+        return self.rows(self.slots_of_context(context))
 
     def all(self) -> Batch:
         """All rows."""
@@ -208,12 +275,20 @@ class ReplayMemory:
         """Tell the selection policy that the experience is over."""
         self._policy.end_experience(self._rows)
 
-    def resize(self, capacity: int, rng: np.random.Generator) -> None:
-        """Change the capacity; what no longer fits is evicted by the selection policy."""
+    def resize(
+        self,
+        capacity: int,
+        rng: np.random.Generator,
+        columns: Mapping[str, Slot] | None = None,
+    ) -> None:
+        """Change the capacity; what no longer fits is evicted by the selection policy.
+
+        `columns`, if given, are the same columns with values that may have grown.
+        """
         keep = np.ones(len(self), dtype=np.bool_)
         if capacity < len(self):
             keep = self._policy.survivors(self._rows, capacity, rng)
-        self._keep(keep, capacity)
+        self._keep(keep, capacity, columns)
 
     def clear(self) -> None:
         """Forget every row; the capacity stays."""
@@ -225,6 +300,12 @@ class ReplayMemory:
         if doomed.any():
             self._keep(~doomed, self.capacity)
         return int(doomed.sum())
+
+    def discard(self, slots: Array) -> None:
+        """Forget the rows in `slots`."""
+        keep = np.ones(len(self), dtype=np.bool_)
+        keep[slots] = False
+        self._keep(keep, self.capacity)
 
     def remove_class(self, cls: int) -> int:
         """Forget all rows of class `cls`; how many there were."""
@@ -271,7 +352,7 @@ class ReplayMemory:
             Arrays are missing, or their shapes or types do not fit.
         """
         capacity = len(arrays.get("classes", ()))
-        rows = Rows(capacity, self.codec.row_bytes)
+        rows = Rows(capacity, self.codec.row_bytes, self._rows.column_slots)
         policy = make_selection(self.selection, capacity)
         expected = {
             **rows.arrays(),
@@ -334,9 +415,13 @@ class ReplayMemory:
                 self._rows.codes[slots] = codec.encode(self._latents(slots))
         self.codec = codec
 
-    def _keep(self, keep: Array, capacity: int) -> None:
+    def _fill_columns(self, slots: Int64, values: Mapping[str, Array]) -> None:
+        for name, column in self._rows.columns.items():
+            column[slots] = values.get(name, np.zeros((), dtype=column.dtype))
+
+    def _keep(self, keep: Array, capacity: int, columns: Mapping[str, Slot] | None = None) -> None:
         slots = self._policy.arrange(self._rows, keep, capacity)
-        self._rows = self._rows.arranged(slots, capacity)
+        self._rows = self._rows.arranged(slots, capacity, columns)
 
 
 def _check_labels(batch: Batch) -> None:
