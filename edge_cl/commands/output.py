@@ -32,7 +32,9 @@ def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, text_columns: int = 1
 ) -> None:
     """Write a table to stdout; all columns after the first `text_columns` align right."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    if title:
+        click.echo(title)
+    table = Table(box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < text_columns else "right")
     for row in rows:

@@ -1,0 +1,23 @@
+"""A service in a process of its own."""
+
+import pytest
+
+from edge_cl.client import Client
+from edge_cl.local_service import LocalService, ServiceDied
+
+
+def test_kill_and_start_keep_what_was_acknowledged(tmp_path, digit_images):
+    with LocalService(tmp_path, {"memory_budget": "256KiB"}) as service:
+        with Client(service.url) as client:
+            taught = client.teach(digit_images.train["digit 3"][0], "three")
+        service.kill()
+        service.start()
+        with Client(service.url) as client:
+            assert [sample["id"] for sample in client.samples()] == list(taught.ids)
+            assert client.predict(digit_images.train["digit 3"][0]).label == "three"
+        assert service.stop() == 0
+
+
+def test_a_service_that_cannot_start_shows_its_log(tmp_path):
+    with pytest.raises(ServiceDied, match="no-such-file"):
+        LocalService(tmp_path, {"extractor": "no-such-file.onnx"}).start()

@@ -1,0 +1,186 @@
+"""The command line and the client against a real service."""
+
+import json
+import uuid
+
+import numpy as np
+import pytest
+
+from edge_cl import cli
+from edge_cl.client import Client, Retries, ServiceProblem
+from edge_cl.commands import exits
+
+LABELS = ["digit 0", "digit 1", "digit 4"]
+
+
+@pytest.fixture
+def learner(real_service):
+    """Name of a fresh learner."""
+    name = f"l{uuid.uuid4().hex[:12]}"
+    with Client(real_service.url) as client:
+        client.create_learner(name, memory_budget="256KiB", extractor="default")
+        yield name
+        client.delete_learner(name)
+
+
+@pytest.fixture
+def client(real_service, learner):
+    with Client(real_service.url, learner=learner, retries=Retries(patience_s=5)) as client:
+        yield client
+
+
+@pytest.fixture
+def run(real_service, learner, capsys):
+    """Run a command on the fresh learner: exit code, output, errors."""
+
+    def run_words(*words):
+        asked = ["--url", real_service.url, "--learner", learner]
+        code = cli.run([*map(str, words), *asked])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run_words
+
+
+@pytest.fixture
+def folders(digit_images, write_folder):
+    train = {label: digit_images.train[label] for label in LABELS}
+    test = {label: digit_images.test[label] for label in LABELS}
+    return write_folder(train, "train"), write_folder(test, "test")
+
+
+def test_teach_then_eval_then_predict(run, folders):
+    train, test = folders
+    code, out, _ = run("teach", train)
+    assert code == exits.OK
+    assert "36 of 36 images accepted" in out
+    code, out, _ = run("eval", test, "--json")
+    result = json.loads(out)
+    assert code == exits.OK
+    assert result["images"] == 15
+    assert result["accuracy"] > 0.6
+    code, out, _ = run("eval", test)
+    assert "digit 4" in out
+    images = sorted((test / "digit 0").iterdir())
+    code, out, _ = run("predict", *images, "--json")
+    answers = json.loads(out)
+    assert code == exits.OK
+    assert [answer["file"] for answer in answers] == [str(image) for image in images]
+    assert all(len(answer["top"]) == 3 for answer in answers)
+    code, out, _ = run("predict", images[0])
+    assert images[0].name in out.replace("\n", "")
+
+
+def test_teaching_again_adds_nothing(run, client, folders):
+    train, _ = folders
+    run("teach", train)
+    code, out, _ = run("teach", train, "--json")
+    summary = json.loads(out)
+    assert code == exits.OK
+    assert summary["accepted"] == summary["known_before"] == 36
+    assert client.state()["samples_seen"] == 36
+    run("teach", train, "--again")
+    assert client.state()["samples_seen"] == 72
+
+
+def test_a_broken_lesson_goes_on_where_it_stopped(run, client, folders):
+    train, _ = folders
+    run("teach", train, "--per-class", "5")
+    assert client.state()["samples_seen"] == 15
+    _, out, _ = run("teach", train, "--json")
+    assert json.loads(out)["known_before"] == 15
+    assert client.state()["samples_seen"] == 36
+
+
+def test_what_fails_is_counted_with_the_reason(run, client, folders):
+    train, _ = folders
+    (train / "digit 0" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (train / "digit 1" / "letter.jpg").write_text("Dear Sir or Madam")
+    code, out, _ = run("teach", train, "--json")
+    summary = json.loads(out)
+    assert code == exits.PARTLY_FAILED
+    assert summary["accepted"] == 36
+    failed = [name for names in summary["failed"].values() for name in names]
+    assert sorted(failed) == ["digit 0/broken.png", "digit 1/letter.jpg"]
+    code, out, _ = run("teach", train)
+    assert code == exits.PARTLY_FAILED
+    assert "2 failed" in out
+    assert client.state()["samples_seen"] == 36
+
+
+def test_an_accuracy_that_must_be_reached(run, folders):
+    train, test = folders
+    run("teach", train)
+    assert run("eval", test, "--min-accuracy", "1.0", "--json")[0] in (0, exits.PARTLY_FAILED)
+    assert run("eval", test, "--min-accuracy", "0.0")[0] == exits.OK
+
+
+def test_an_unknown_learner_stops_at_once(real_service, folders, capsys):
+    train, _ = folders
+    words = ["teach", str(train), "--url", real_service.url, "--learner", "nobody"]
+    code = cli.run(words)
+    err = capsys.readouterr().err
+    assert code == exits.REFUSED
+    assert "nobody" in err
+    assert "stopped after 0 of 36" in err
+
+
+def test_a_refused_image_is_one_line(run, tmp_path):
+    letter = tmp_path / "letter.jpg"
+    letter.write_text("Dear Sir or Madam")
+    code, out, err = run("predict", letter)
+    assert code == exits.REFUSED
+    assert out == ""
+    assert len(err.splitlines()) == 1
+
+
+def test_health_of_a_running_service(real_service, capsys):
+    assert cli.run(["health", "--url", real_service.url]) == exits.OK
+    assert cli.run(["health", "--url", real_service.url, "--live"]) == exits.OK
+    assert capsys.readouterr().out == "ready\nready\n"
+
+
+def test_a_key_counts_once(client, digit_images):
+    image = digit_images.train["digit 0"][0]
+    first = client.teach(image, "zero", idempotency_key="k-1")
+    second = client.teach(image, "zero", idempotency_key="k-1")
+    assert first.ids == second.ids
+    assert (first.replayed, second.replayed) == (False, True)
+    with pytest.raises(ServiceProblem) as refused:
+        client.teach(digit_images.train["digit 1"][0], "one", idempotency_key="k-1")
+    assert refused.value.status in (409, 422)
+
+
+def test_many_images_in_one_request(client, digit_images):
+    images = [image for label in LABELS for image in digit_images.train[label]]
+    labels = [label for label in LABELS for _ in digit_images.train[label]]
+    taught = client.teach_many(images, labels)
+    assert taught.accepted == len(set(taught.ids)) == 36
+    client.end_experience()
+    assert client.classes() == dict.fromkeys(LABELS, 12)
+    answers = client.predict_many([digit_images.train[label][0] for label in LABELS], top_k=2)
+    assert all(answer.label == answer.top[0][0] in LABELS for answer in answers)
+    assert all(len(answer.top) == 2 for answer in answers)
+    assert all(answer.version >= taught.version for answer in answers)
+    assert [sample["id"] for sample in client.samples()] == sorted(taught.ids)
+    assert len(list(client.samples(label="digit 4"))) == 12
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_latents_of_a_device(client, dtype):
+    dim = client.state()["dim"]
+    rng = np.random.default_rng(0)
+    centres = rng.integers(0, 200, (2, dim))
+    latents = np.clip(np.repeat(centres, 10, 0) + rng.integers(-5, 5, (20, dim)), 0, 255)
+    taught = client.teach_latents(latents.astype(dtype), ["a"] * 10 + ["b"] * 10)
+    assert taught.accepted == 20
+    answers = client.predict_latents(centres.clip(0, 255).astype(dtype))
+    assert [answer.label for answer in answers] == ["a", "b"]
+
+
+def test_the_service_describes_itself(client, learner):
+    assert learner in [one["name"] for one in client.learners()]
+    assert {"ar1", "naive"} <= {one["name"] for one in client.strategies()}
+    assert client.service()
+    state = client.state()
+    assert sum(state["memory"].values()) == state["memory_used"] <= state["memory_budget"]
