@@ -36,6 +36,30 @@ def cross_entropy_gradient(logits: Float32, classes: Int64) -> Float32:
     return gradient
 
 
+def distillation(logits: Float32, targets: Float32, temperature: float = 1.0) -> float:
+    """Mean cross-entropy of softened outputs (Li & Hoiem 2016, eq. 2 and 3).
+
+    Parameters
+    ----------
+    logits
+        (N, C) of the student.
+    targets
+        (N, C) probabilities of the teacher, softened already.
+    temperature
+        Divides the student's logits. There is no factor temperature², as in the paper.
+    """
+    softened = log_softmax(logits / np.float32(temperature))
+    return -float((targets * softened).sum() / len(logits))
+
+
+def distillation_gradient(logits: Float32, targets: Float32, temperature: float = 1.0) -> Float32:
+    """Gradient of `distillation` by the (N, C) `logits`."""
+    totals = targets.sum(axis=1, keepdims=True)
+    gradient: Float32 = softmax(logits, temperature) * totals - targets
+    gradient /= np.float32(temperature * len(logits))
+    return gradient
+
+
 def one_hot(classes: Int64, width: int) -> Float32:
     """(N, width) float32 with a one in the column of each class."""
     targets = np.zeros((len(classes), width), dtype=np.float32)

@@ -173,7 +173,8 @@ def make_strategy(
     kind = strategies.find(row.strategy)
     common = {**COMMON, **SCENARIOS[scenario], **(QUICK if quick else {})}
     known = kind.options_type.model_fields
-    options = {name: value for name, value in common.items() if name in known} | row.options
+    options = {name: value for name, value in common.items() if name in known}
+    options |= row.options
     parsed = parse_options(kind.options_type, options, strategy=row.strategy)
     return kind(spec, parsed, seed=seed, allowed_bytes=ALLOWED_BYTES)
 
