@@ -15,10 +15,14 @@ _TABLE = {
     "replay": "replay:Replay",
     "latent_replay": "latent_replay:LatentReplay",
     "gdumb": "gdumb:GDumb",
+    "lwf": "lwf:LwF",
+    "ewc": "ewc:EWC",
+    "si": "si:SI",
     "cwr": "cwr:CWR",
     "ar1": "ar1:AR1",
     "ncm": "ncm:NCM",
     "slda": "slda:SLDA",
+    "generative_replay": "generative_replay:GenerativeReplay",
 }
 
 
