@@ -14,7 +14,6 @@ LAYERS = (
     {"edge_cl.learner"},
     {"edge_cl.strategies", "edge_cl.extractor", "edge_cl.checkpoint", "edge_cl.names"},
     {"edge_cl.generator", "edge_cl.isolation"},
-    {"edge_cl.generator"},
     {"edge_cl.strategy"},
     {"edge_cl.memory", "edge_cl.head"},
     {"edge_cl.options"},

@@ -23,6 +23,7 @@ _TABLE = {
     "ncm": "ncm:NCM",
     "slda": "slda:SLDA",
     "generative_replay": "generative_replay:GenerativeReplay",
+    "generative_negative_replay": "generative_negative_replay:GenerativeNegativeReplay",
 }
 
 

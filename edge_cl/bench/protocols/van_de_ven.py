@@ -71,10 +71,18 @@ class Row:
     highest: float = 100.0
 
 
+EWC = {"variant": "offline", "fisher_samples": 12_000}
+
 ROWS: dict[str, Row] = {
     "class/none": Row("naive", {}, 19.9, 18, 22),
+    "class/ewc": Row("ewc", EWC | {"strength": 1e9}, 20.01, 18, 22),
+    "class/si": Row("si", {"strength": 5000.0}, 19.99, 18, 22),
+    "class/lwf": Row("lwf", {}, 23.85, 21, 26),
     "class/replay": Row("replay", {"memory_samples": 1000, "replay_batch": 128}, 88.79, 86.79),
     "task/none": Row("naive", {}, 87.2),
+    "task/ewc": Row("ewc", EWC | {"strength": 1e5}, 98.64, 98),
+    "task/si": Row("si", {"strength": 10.0}, 99.09, 98),
+    "task/lwf": Row("lwf", {}, 99.57, 98),
 }
 """Scenario/method → row. Other modules may add theirs."""
 

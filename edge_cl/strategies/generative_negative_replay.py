@@ -1,0 +1,85 @@
+"""Generative negative replay: dreams that say what a class is not."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from edge_cl.equations import cross_entropy, cross_entropy_gradient
+from edge_cl.generator import GenerativeStrategy, GeneratorOptions, row_shares
+from edge_cl.head import Forward
+from edge_cl.options import Options
+from edge_cl.strategies.cwr import CWR, CWROptions
+from edge_cl.strategy import Needs
+from edge_cl.types import NO_CONTEXT, NO_ID, Batch, Bool, Float32
+
+NEGATIVE = NO_ID - 1
+"""Sample id of what the generator made."""
+
+
+class GenerativeNegativeReplayOptions(GeneratorOptions, CWROptions):
+    """Options of generative negative replay."""
+
+    experience_samples: int | None = Field(
+        300, ge=1, description="Close an experience after this many samples; null never does."
+    )
+
+
+class GenerativeNegativeReplay(GenerativeStrategy, CWR):
+    """Dreamed latents of old classes push the present classes away, and do nothing else.
+
+    A generator's samples are too poor to learn a class from, but good enough as negatives
+    (Graffieti et al. 2022, section 3): of the gradient by a dreamed row's logits, only the
+    components of the present experience's classes are kept. The output layer is CWR*'s, so
+    that an old class's row is its consolidated one.
+    """
+
+    name: ClassVar[str] = "generative_negative_replay"
+    paper: ClassVar[str] = "Graffieti, Maltoni, Pellegrini & Lomonaco 2022, arXiv:2204.05842"
+    needs: ClassVar[Needs] = Needs(boundaries=True)
+    options_type: ClassVar[type[Options]] = GenerativeNegativeReplayOptions
+
+    def step(self, batch: Batch) -> float:
+        """One step of the generator on new and dreamed latents, and one of CWR* on both."""
+        self._note_membership(batch)
+        mixed = Batch.concat([batch, self.negatives()])
+        shares = row_shares(len(batch), len(mixed) - len(batch), self.new_share)
+        self.train_generator(mixed.latents, shares)
+        return super().step(mixed)
+
+    def negatives(self) -> Batch:
+        """Dreamed latents of old classes, labelled by the consolidated rows."""
+        latents = self.dream()
+        features = self.head.features(self.weights, latents)
+        classes = (features @ self.consolidated.T).argmax(axis=1)
+        contexts = np.full(len(classes), NO_CONTEXT, dtype=np.int64)
+        if self.head_options.softmax_over == "context":
+            contexts = self.membership[:, classes].argmax(axis=0)
+        return Batch(latents, classes, contexts, np.full(len(classes), NEGATIVE, dtype=np.int64))
+
+    def training_batch(self, batch: Batch) -> Batch:
+        """New and dreamed rows; only the new ones count for CWR*."""
+        self.load_rows(batch.classes[batch.ids != NEGATIVE])
+        return batch
+
+    def loss(self, batch: Batch, forward: Forward) -> tuple[float, Float32]:
+        """Cross-entropy of all rows, with the gradient of dreamed ones masked."""
+        logits = self.allowed_logits(forward.logits, batch.contexts)
+        by_logits = cross_entropy_gradient(logits, batch.classes)
+        by_logits[self.pushes_nothing(batch)] = 0
+        new = batch.ids != NEGATIVE
+        value = cross_entropy(logits[new], batch.classes[new]).mean() if new.any() else 0.0
+        return float(value), by_logits
+
+    def pushes_nothing(self, batch: Batch) -> Bool:
+        """(N, C): components of the logits' gradient that a dreamed row must not have.
+
+        Those of classes that are not of the present experience, and its own class's, which
+        would make it a positive.
+        """
+        dreamed = batch.ids == NEGATIVE
+        masked: Bool = dreamed[:, None] & (self.current == 0)[None, :]
+        masked[np.flatnonzero(dreamed), batch.classes[dreamed]] = True
+        return masked
