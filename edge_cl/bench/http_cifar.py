@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -126,18 +126,18 @@ def http_cifar(
     """
     found = find_images()
     images = found.part(train // len(found.labels), test // len(found.labels))
-    results = [
-        result
-        for extractor in extractors or _at_hand()
-        for result in _measure(extractor, strategies, budget, images, orders)
-    ]
-    report = _report(results, images, budget, orders)
+    results: list[Result] = []
+    for extractor in extractors or _at_hand():
+        for result in _measure(extractor, strategies, budget, images, orders):
+            results.append(result)
+            report = _report(results, images, budget, orders)
+            # After every result: a long run that is broken off leaves what it found.
+            if output is not None:
+                report.write(output)
     if as_json:
         print_json(report.figures)
     else:
         print_table(report.title, report.columns, report.rows, text_columns=2)
-    if output is not None:
-        report.write(output)
     first = [result.gap_points for result in results if result.strategy == strategies[0]]
     return exits.PARTLY_FAILED if max_gap is not None and max(first) > max_gap else exits.OK
 
@@ -150,26 +150,22 @@ def _at_hand() -> list[str]:
 
 def _measure(
     extractor: str, strategies: Sequence[str], budget: str, images: LabelledImages, orders: int
-) -> list[Result]:
+) -> Iterator[Result]:
     name = Path(extractor).stem
     offline = offline_accuracy(extractor, images)
-    results = []
     for strategy in strategies:
         settings = {"extractor": extractor, "strategy": strategy, "memory_budget": budget}
         begun = time.monotonic()
         runs = [_one_order(settings, images, seed) for seed in range(orders)]
         taught = orders * sum(map(len, images.train.values()))
-        results.append(
-            Result(
-                extractor=name,
-                strategy=strategy,
-                offline=offline,
-                accuracies=[accuracy for accuracy, _ in runs],
-                ledger_bytes=max(ledger_bytes for _, ledger_bytes in runs),
-                samples_per_s=taught / (time.monotonic() - begun),
-            )
+        yield Result(
+            extractor=name,
+            strategy=strategy,
+            offline=offline,
+            accuracies=[accuracy for accuracy, _ in runs],
+            ledger_bytes=max(ledger_bytes for _, ledger_bytes in runs),
+            samples_per_s=taught / (time.monotonic() - begun),
         )
-    return results
 
 
 def _one_order(settings: dict[str, str], images: LabelledImages, seed: int) -> tuple[float, int]:
