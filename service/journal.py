@@ -306,6 +306,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=10.0,
     )
+    # A damaged text must reach the checksum, not stop the scan.
+    connection.text_factory = lambda encoded: encoded.decode("utf-8", "replace")
     connection.execute("PRAGMA cache_size=-512")
     if not read_only:
         connection.execute("PRAGMA journal_mode=WAL")

@@ -63,7 +63,14 @@ class Row:
     @property
     def intact(self) -> bool:
         """Whether every field is as it was written."""
-        return self.crc == checksum(
+        try:
+            return self.crc == self._checksum()
+        except (TypeError, AttributeError, struct.error):
+            # A damaged page can give a field another type.
+            return False
+
+    def _checksum(self) -> int:
+        return checksum(
             self.sequence, self.first_id, self.samples, self.received_at, self.kind,
             self.header, self.payload,
         )  # fmt: skip

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ __all__ = ["DEFAULT", "Registry", "ServedLearner"]
 log = logging.getLogger("edge_cl.registry")
 
 DEFAULT = "default"
+UNREADABLE = (
+    EdgeCLError, JournalError, sqlite3.Error, OSError, ValueError, KeyError, TypeError
+)  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "1 to 64 letters, digits, dots, dashes or underscores, not starting with a dot or dash"
 
@@ -97,7 +101,7 @@ class Registry:
                 continue
             try:
                 self._learners[folder.name] = self._opened(folder)
-            except (EdgeCLError, JournalError, OSError, ValueError, KeyError, TypeError) as error:
+            except UNREADABLE as error:
                 log.error("learner %s cannot be opened: %s", folder.name, error)
                 self.unreadable[folder.name] = str(error)
         if first_start and self._extractor is not None:

@@ -43,6 +43,7 @@ def refused(answer, status, name, pointer=None):
 
 def png_header(width, height):
     """A PNG that declares a size and has no pixels."""
+
     def chunk(kind, content):
         crc = zlib.crc32(kind + content)
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
@@ -169,7 +170,10 @@ def test_latents_that_cannot_be_used(running, values):
         ({"latent_b64": base64.b64encode(b"123").decode()}, "invalid-latent"),
         ({"latent_b64": base64.b64encode(bytes(DIM)).decode()}, "invalid-latent"),
         ({"latent_b64": base64.b64encode(b"\xff" * 4 * DIM).decode()}, "invalid-latent"),
-        ({"latent_b64": base64.b64encode(bytes(4 * DIM)).decode(), "dtype": "f8"}, "invalid-latent"),
+        (
+            {"latent_b64": base64.b64encode(bytes(4 * DIM)).decode(), "dtype": "f8"},
+            "invalid-latent",
+        ),
         ({"latent_b64": base64.b64encode(bytes(4 * DIM)).decode(), "dtype": []}, "invalid-latent"),
         ({"image_b64": base64.b64encode(jpeg(0)).decode()}, "invalid"),
         ({"image_b64": "!"}, "invalid"),

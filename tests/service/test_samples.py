@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-
 from serving_kit import DIM, add_learner, jpeg, latent, lesson
 
 SAMPLES = "/v1/learners/l/samples"
@@ -71,7 +70,9 @@ def test_latents_are_taken_as_numbers_and_as_bytes_of_each_type(latents):
         sample = {"label": "b", "latent_b64": base64.b64encode(encoded).decode()}
         assert latents.client.post(SAMPLES, json={"samples": [sample]}).status_code == 201
     assert latents.client.post(SAMPLES, json=lesson(0)).status_code == 201
-    answer = latents.client.post("/v1/learners/l/predict", json={"samples": [{"latent": latent(1)}]})
+    answer = latents.client.post(
+        "/v1/learners/l/predict", json={"samples": [{"latent": latent(1)}]}
+    )
     assert answer.json()["predictions"][0]["label"] == "b"
 
 
@@ -160,7 +161,9 @@ def test_learners_are_created_shown_and_deleted(latents):
     assert client.patch("/v1/learners/other", json={"memory_budget": "1MiB"}).status_code == 409
     assert client.delete("/v1/learners/other").status_code == 204
     assert client.get("/v1/learners/other").status_code == 404
-    assert not any(".gone" in path.name for path in (latents.serving.settings.folder / "learners").iterdir())
+    assert not any(
+        ".gone" in path.name for path in (latents.serving.settings.folder / "learners").iterdir()
+    )
 
 
 def test_everything_is_still_there_after_a_restart(start):
