@@ -232,6 +232,10 @@ class Strategy(ABC):
         """The batch with normalised latents."""
         return Batch(self.normalise(batch.latents), batch.classes, batch.contexts, batch.ids)
 
+    def presented(self, batch: Batch) -> Batch:
+        """New raw samples as `step` gets them: normalised."""
+        return self.normalised(batch)
+
     def observe(self, batch: Batch, *, remember: bool = True) -> None:
         """Learn `batch` in order, opening and closing experiences on the way.
 
@@ -245,7 +249,7 @@ class Strategy(ABC):
             memories.
         """
         for part in self._experience_parts(batch):
-            normal = self.normalised(part)
+            normal = self.presented(part)
             for _ in range(self.options.epochs):
                 self.step(normal)
             if remember:
@@ -546,11 +550,15 @@ class GradientStrategy(Strategy):
         """One gradient step on `training_batch`."""
         self._note_membership(batch)
         batch = self.training_batch(batch)
-        forward = self.head.forward(self.weights, batch.latents)
-        value, by_logits = self.loss(batch, forward)
-        gradient = self.head.gradient(self.weights, forward, by_logits)
+        value, gradient = self.loss_gradient(batch)
         self.update(self.shape_gradient(gradient, batch))
         return value
+
+    def loss_gradient(self, batch: Batch) -> tuple[float, Float32]:
+        """`loss` at the present weights, and its gradient by all of them, flat."""
+        forward = self.head.forward(self.weights, batch.latents)
+        value, by_logits = self.loss(batch, forward)
+        return value, self.head.gradient(self.weights, forward, by_logits)
 
     def update(self, gradient: Float32) -> None:
         """Let the update rule change the weights."""
@@ -559,7 +567,11 @@ class GradientStrategy(Strategy):
 
     def scores(self, latents: Float32, context: int | None = None) -> Float32:
         """Logits of the head, of the context's classes only if the softmax is so."""
-        logits = self.head.logits(self.weights, latents)
+        return self.scores_with(self.weights, latents, context)
+
+    def scores_with(self, weights: Float32, latents: Float32, context: int | None) -> Float32:
+        """As `scores`, of a head with these weights."""
+        logits = self.head.logits(weights, latents)
         if self.head_options.softmax_over == "seen":
             return logits
         if context is None:

@@ -12,18 +12,29 @@ from edge_cl.strategy import Strategy
 
 _TABLE = {
     "naive": "naive:Naive",
+    "joint": "joint:Joint",
+    "cumulative": "cumulative:Cumulative",
+    "ensemble": "ensemble:Ensemble",
     "replay": "replay:Replay",
     "latent_replay": "latent_replay:LatentReplay",
+    "exstream": "exstream:ExStream",
     "gdumb": "gdumb:GDumb",
+    "mir": "mir:MIR",
     "lwf": "lwf:LwF",
     "ewc": "ewc:EWC",
     "si": "si:SI",
+    "multihead": "multihead:Multihead",
+    "progressive": "progressive:Progressive",
     "cwr": "cwr:CWR",
+    "gem": "gem:GEM",
     "ar1": "ar1:AR1",
     "ncm": "ncm:NCM",
     "slda": "slda:SLDA",
+    "remind": "remind:Remind",
+    "derpp": "derpp:DERPP",
     "generative_replay": "generative_replay:GenerativeReplay",
     "generative_negative_replay": "generative_negative_replay:GenerativeNegativeReplay",
+    "packnet": "packnet:PackNet",
 }
 
 
