@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import numpy as np
 
 from edge_cl.codec import Codec
-from edge_cl.errors import CheckpointError, InvalidInput
+from edge_cl.errors import CheckpointError
+from edge_cl.memory import latents
 from edge_cl.memory.retrieval import Pool, make_retrieval
-from edge_cl.memory.rows import MOST_CLASSES, MOST_CONTEXTS, Rows
+from edge_cl.memory.rows import Rows, check_labels
 from edge_cl.memory.selection import DROP, make_selection, selection_bytes
 from edge_cl.memory.selection.base import COUNTERS
 from edge_cl.state import Slot
@@ -18,8 +19,6 @@ from edge_cl.types import Array, Batch, Float32, Int64
 _COUNTER_BYTES = 8 * (2 + COUNTERS)
 _CODEC_PREFIX = "codec."
 _POLICY_PREFIX = "selection."
-_TRAINING_ROWS = 1024
-_RE_ENCODED_ROWS = 256
 
 
 class ReplayMemory:
@@ -126,7 +125,7 @@ class ReplayMemory:
         """
         if self.capacity == 0 or len(batch) == 0:
             return
-        _check_labels(batch)
+        check_labels(batch)
         self._policy.admit(self._rows, len(batch))
         self._policy.prepare(self._rows, self._latents)
         wanted = [None] * len(batch) if weights is None else weights.tolist()
@@ -137,8 +136,8 @@ class ReplayMemory:
             if slot != DROP:
                 self._rows.write(slot, cls, context, sample_id)
         kept = slots != DROP
-        self._encode(slots[kept], batch.latents[kept])
-        self._fill_columns(slots[kept], {k: v[kept] for k, v in (columns or {}).items()})
+        given = {name: values[kept] for name, values in (columns or {}).items()}
+        self._fill(slots[kept], batch.latents[kept], given)
 
     def put(self, slot: int, sample: Batch, columns: Mapping[str, Array] | None = None) -> None:
         """Put a batch of one into `slot`, past the selection policy.
@@ -152,12 +151,10 @@ class ReplayMemory:
         columns
             As in `add`.
         """
-        _check_labels(sample)
+        check_labels(sample)
         labels = (int(a[0]) for a in (sample.classes, sample.contexts, sample.ids))
         self._rows.write(slot, *labels)
-        slots = np.array([slot])
-        self._encode(slots, sample.latents)
-        self._fill_columns(slots, columns or {})
+        self._fill(np.array([slot]), sample.latents, columns or {})
 
     def sample(
         self,
@@ -297,22 +294,19 @@ class ReplayMemory:
     def remove(self, ids: Iterable[int]) -> int:
         """Forget the rows with these sample ids; how many there were."""
         doomed = np.isin(self._rows.ids[: len(self)], np.fromiter(ids, dtype=np.int64))
-        if doomed.any():
-            self._keep(~doomed, self.capacity)
-        return int(doomed.sum())
-
-    def discard(self, slots: Array) -> None:
-        """Forget the rows in `slots`."""
-        keep = np.ones(len(self), dtype=np.bool_)
-        keep[slots] = False
-        self._keep(keep, self.capacity)
+        return self.discard(np.flatnonzero(doomed))
 
     def remove_class(self, cls: int) -> int:
         """Forget all rows of class `cls`; how many there were."""
-        doomed = self._rows.classes[: len(self)] == cls
-        if doomed.any():
-            self._keep(~doomed, self.capacity)
-        return int(doomed.sum())
+        return self.discard(self.slots_of_class(cls))
+
+    def discard(self, slots: Array) -> int:
+        """Forget the rows in `slots`; how many there were."""
+        if len(slots):
+            keep = np.ones(len(self), dtype=np.bool_)
+            keep[slots] = False
+            self._keep(keep, self.capacity)
+        return len(slots)
 
     def relabel(self, sample_id: int, cls: int) -> bool:
         """Give the rows with this sample id another class; whether there were any."""
@@ -392,40 +386,14 @@ class ReplayMemory:
             pool = pool.where(self._rows.contexts[pool.members] != exclude_context)
         return pool
 
-    def _encode(self, slots: Int64, latents: Float32) -> None:
-        if len(slots) == 0:
-            return
-        if self.codec.wants_training(len(self)):
-            older = np.setdiff1d(np.arange(len(self)), slots)[-_TRAINING_ROWS:]
-            self._re_encode(self.codec.widened(np.concatenate([self._latents(older), latents])))
-        elif not self.codec.covers(latents):
-            self._re_encode(self.codec.widened(latents))
-        # A slot that was taken twice keeps the later sample: the last assignment wins.
-        self._rows.codes[slots] = self.codec.encode(latents)
-
     def _latents(self, slots: Array) -> Float32:
-        if not self.codec.fitted:
-            return np.zeros((len(slots), self.codec.dim), dtype=np.float32)
-        return self.codec.decode(self._rows.codes[slots])
+        return latents.decode(self._rows, self.codec, slots)
 
-    def _re_encode(self, codec: Codec) -> None:
-        if codec is not self.codec and self.codec.fitted:
-            for start in range(0, len(self), _RE_ENCODED_ROWS):
-                slots = np.arange(start, min(start + _RE_ENCODED_ROWS, len(self)))
-                self._rows.codes[slots] = codec.encode(self._latents(slots))
-        self.codec = codec
-
-    def _fill_columns(self, slots: Int64, values: Mapping[str, Array]) -> None:
+    def _fill(self, slots: Int64, samples: Float32, columns: Mapping[str, Array]) -> None:
+        self.codec = latents.encode(self._rows, self.codec, slots, samples)
         for name, column in self._rows.columns.items():
-            column[slots] = values.get(name, np.zeros((), dtype=column.dtype))
+            column[slots] = columns.get(name, np.zeros((), dtype=column.dtype))
 
     def _keep(self, keep: Array, capacity: int, columns: Mapping[str, Slot] | None = None) -> None:
         slots = self._policy.arrange(self._rows, keep, capacity)
         self._rows = self._rows.arranged(slots, capacity, columns)
-
-
-def _check_labels(batch: Batch) -> None:
-    if batch.classes.min() < 0 or batch.classes.max() >= MOST_CLASSES:
-        raise InvalidInput(f"classes are kept as 0 to {MOST_CLASSES - 1}")
-    if batch.contexts.min() < -1 or batch.contexts.max() >= MOST_CONTEXTS:
-        raise InvalidInput(f"contexts are kept as -1 to {MOST_CONTEXTS - 1}")

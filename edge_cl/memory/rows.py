@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edge_cl.errors import InvalidInput
 from edge_cl.memory.index import ClassIndex, index_bytes
 from edge_cl.state import Slot, enlarged
-from edge_cl.types import Array, Int64, UInt8
+from edge_cl.types import Array, Batch, Int64, UInt8
 
 LABEL_BYTES = 2 + 2 + 8
 """Bytes of a row beside its code: class (uint16), context (int16), sample id (int64)."""
@@ -118,3 +119,11 @@ class Rows:
             "starts": self.index.starts,
             **{f"column.{name}": column for name, column in self.columns.items()},
         }
+
+
+def check_labels(batch: Batch) -> None:
+    """Raise InvalidInput if a class or context id is beyond what a row can hold."""
+    if batch.classes.min() < 0 or batch.classes.max() >= MOST_CLASSES:
+        raise InvalidInput(f"classes are kept as 0 to {MOST_CLASSES - 1}")
+    if batch.contexts.min() < -1 or batch.contexts.max() >= MOST_CONTEXTS:
+        raise InvalidInput(f"contexts are kept as -1 to {MOST_CONTEXTS - 1}")
