@@ -83,19 +83,8 @@ class EWC(GradientStrategy):
         row = experience.context if self.ewc_options.variant == "offline" else 0
         keep = 0.0 if self.ewc_options.variant == "offline" else self.ewc_options.decay
         self.importance[row] *= np.float32(keep)
-        self.importance[row] += self.window_fisher(self.weights)
+        self.importance[row] += window_fisher(self, self.weights)
         self.anchor[row] = self.weights
-
-    def window_fisher(self, weights: Float32) -> Float32:
-        """Mean Fisher diagonal at `weights` over the window."""
-        window, total = self.memories["window"], np.zeros_like(weights)
-        by_context = self.ewc_options.softmax_over == "context"
-        for chunk in window.chunks(FISHER_ROWS):
-            batch = self.normalised(chunk)
-            in_softmax = self.membership[batch.contexts] if by_context else None
-            total += fisher(self.head, weights, batch.latents, in_softmax)
-        total /= np.float32(max(len(window), 1))
-        return total
 
     def check_contexts(self, contexts: Int64) -> None:
         """Refuse samples without a context where every context has its own anchor."""
@@ -138,4 +127,16 @@ def fisher(head: Head, weights: Float32, latents: Float32, allowed: Bool | None 
         # Squaring turns the root of the weight into the weight.
         by_logits *= np.sqrt(p[:, c : c + 1])
         total += head.squared_gradient(weights, forward, by_logits)
+    return total
+
+
+def window_fisher(strategy: GradientStrategy, weights: Float32) -> Float32:
+    """Mean Fisher diagonal of the strategy's head at `weights`, over its window."""
+    window, total = strategy.memories["window"], np.zeros_like(weights)
+    by_context = strategy.head_options.softmax_over == "context"
+    for chunk in window.chunks(FISHER_ROWS):
+        batch = strategy.normalised(chunk)
+        allowed = strategy.membership[batch.contexts] if by_context else None
+        total += fisher(strategy.head, weights, batch.latents, allowed)
+    total /= np.float32(max(len(window), 1))
     return total
