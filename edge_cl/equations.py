@@ -23,6 +23,12 @@ def log_softmax(logits: Float32) -> Float32:
     return shifted
 
 
+def sigmoid(logits: Float32) -> Float32:
+    """Logistic function, stable for large values."""
+    half: Float32 = np.tanh(logits / np.float32(2))
+    return (half + np.float32(1)) / np.float32(2)
+
+
 def cross_entropy(logits: Float32, classes: Int64) -> Float32:
     """Cross-entropy of every row, (N,), against class ids (N,)."""
     return -log_softmax(logits)[np.arange(len(classes)), classes]

@@ -302,7 +302,7 @@ class Strategy(ABC):
             If the fixed state, or the least useful memory beside it, does not fit.
         """
         fixed = self.fixed_bytes(classes, contexts)
-        capacities, least = {}, fixed
+        capacities, least_free = {}, 0
         for name, plan in self.memory_plans().items():
             row_bytes = make_codec(plan.codec, self.spec).row_bytes + sum(
                 slot.stored_bytes for slot in self.columns(name, classes).values()
@@ -311,16 +311,16 @@ class Strategy(ABC):
             room = ReplayMemory.capacity_for(free, row_bytes, plan.selection)
             capacities[name] = room if plan.samples is None else min(room, plan.samples)
             least_samples = max(plan.least_samples, 1)
-            least += -int(
-                -ReplayMemory.bytes_for(row_bytes, least_samples, plan.selection) // plan.share
-            )
+            least_bytes = ReplayMemory.bytes_for(row_bytes, least_samples, plan.selection)
+            # What is free is shared out: the memory that needs most of it decides.
+            least_free = max(least_free, -int(-least_bytes // plan.share))
         short = any(
             capacities[name] < min(plan.least_samples, plan.samples or plan.least_samples)
             for name, plan in self.memory_plans().items()
         )
         if fixed > allowed_bytes or short:
             raise BudgetExceeded(
-                least,
+                fixed + least_free,
                 allowed_bytes,
                 f"strategy {self.name!r} with {classes} classes and {contexts} contexts at "
                 f"{self.spec.dim} values a latent; raise memory_budget, or take a smaller "
