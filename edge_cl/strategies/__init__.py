@@ -27,6 +27,8 @@ _TABLE = {
     "progressive": "progressive:Progressive",
     "cwr": "cwr:CWR",
     "gem": "gem:GEM",
+    "icarl": "icarl:ICaRL",
+    "progress_compress": "progress_compress:ProgressCompress",
     "ar1": "ar1:AR1",
     "ncm": "ncm:NCM",
     "slda": "slda:SLDA",
@@ -35,6 +37,9 @@ _TABLE = {
     "generative_replay": "generative_replay:GenerativeReplay",
     "generative_negative_replay": "generative_negative_replay:GenerativeNegativeReplay",
     "packnet": "packnet:PackNet",
+    "piggyback": "piggyback:Piggyback",
+    "supsup": "supsup:SupSup",
+    "hat": "hat:HAT",
 }
 
 
