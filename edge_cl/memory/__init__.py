@@ -8,5 +8,6 @@ from __future__ import annotations
 from edge_cl.memory.replay import ReplayMemory
 from edge_cl.memory.retrieval import retrievals
 from edge_cl.memory.selection import selections
+from edge_cl.memory.tiered import TieredMemory
 
-__all__ = ["ReplayMemory", "retrievals", "selections"]
+__all__ = ["ReplayMemory", "TieredMemory", "retrievals", "selections"]
