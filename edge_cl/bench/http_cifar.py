@@ -128,12 +128,14 @@ def http_cifar(
     images = found.part(train // len(found.labels), test // len(found.labels))
     results: list[Result] = []
     for extractor in extractors or _at_hand():
+        own: list[Result] = []
         for result in _measure(extractor, strategies, budget, images, orders):
-            results.append(result)
-            report = _report(results, images, budget, orders)
+            own.append(result)
             # After every result: a long run that is broken off leaves what it found.
             if output is not None:
-                report.write(output)
+                _report(own, images, budget, orders).write(output)
+        results += own
+    report = _report(results, images, budget, orders)
     if as_json:
         print_json(report.figures)
     else:
@@ -231,7 +233,7 @@ def _report(results: list[Result], images: LabelledImages, budget: str, orders: 
     figures = {"budget": budget, "images": images.source, "results": [vars(r) for r in results]}
     columns = ["extractor", "strategy", "offline %", "accuracy %", "gap", "bytes", "images/s"]
     title = "Class-incremental through HTTP"
-    return Report("http_cifar", title, columns, rows, figures, notes)
+    return Report(f"http-cifar-{results[0].extractor}", title, columns, rows, figures, notes)
 
 
 def _spread(accuracies: list[float]) -> str:
