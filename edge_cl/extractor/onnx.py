@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# It has to be said before ONNX Runtime is loaded: later, it has already made up an id for this
+# device and written it below the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
 
 from edge_cl.errors import ExtractorError
