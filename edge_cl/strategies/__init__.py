@@ -32,6 +32,7 @@ _TABLE = {
     "ar1": "ar1:AR1",
     "ncm": "ncm:NCM",
     "slda": "slda:SLDA",
+    "ranpac": "ranpac:RanPAC",
     "remind": "remind:Remind",
     "derpp": "derpp:DERPP",
     "generative_replay": "generative_replay:GenerativeReplay",

@@ -43,8 +43,8 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
     "class": {"softmax_over": "seen"},
     "task": {"softmax_over": "context"},
 }
-QUICK: Mapping[str, Any] = {"hidden": (50,)}
-QUICK_ITERATIONS = 40
+QUICK: Mapping[str, Any] = {"hidden": (64,), "learning_rate": 5e-3}
+QUICK_ITERATIONS = 80
 QUICK_SAMPLES = 5000, 1000
 
 
@@ -79,10 +79,32 @@ ROWS: dict[str, Row] = {
     "class/si": Row("si", {"strength": 5000.0}, 19.99, 18, 22),
     "class/lwf": Row("lwf", {}, 23.85, 21, 26),
     "class/replay": Row("replay", {"memory_samples": 1000, "replay_batch": 128}, 88.79, 86.79),
+    "class/icarl": Row(
+        "icarl",
+        {"memory_samples": 1000, "window_samples": 13_000, "replay_batch": 128},
+        92.49,
+        90.49,
+    ),
     "task/none": Row("naive", {}, 87.2),
+    "task/packnet": Row(
+        "packnet",
+        {
+            "planned_contexts": 5,
+            "retrain_steps": 1000,
+            "replay_batch": 128,
+            "memory_samples": 13000,
+        },
+        None,
+        97,
+    ),  # fmt: skip
+    "task/piggyback": Row("piggyback", {}, None, 97),
+    "task/supsup": Row("supsup", {}, None, 97),
+    "task/hat": Row("hat", {"anneal_steps": ITERATIONS}, None, 97),
     "task/ewc": Row("ewc", EWC | {"strength": 1e5}, 98.64, 98),
     "task/si": Row("si", {"strength": 10.0}, 99.09, 98),
     "task/lwf": Row("lwf", {}, 99.57, 98),
+    "task/multihead": Row("multihead", {}, 99.57, 97),
+    "task/progressive": Row("progressive", {"hidden": (100, 100), "adapter": 50}, 99.57, 97),
 }
 """Scenario/method → row. Other modules may add theirs."""
 
