@@ -23,6 +23,7 @@ from edge_cl.types import UInt8
 SIDE_PX = 64
 MEAN, DEVIATION = (128.0,) * 3, (128.0,) * 3
 CALIBRATION_SAMPLES = 512
+STATISTICS_SAMPLES = 4096
 TRAINING_DATA = (
     "Tiny-ImageNet (Stanford CS231n), 76,000 of its training images, from github "
     "seshuad/IMagenet@153dbc161ab7942a12c99515e80ef6454dd06693; labels not used"
@@ -73,11 +74,11 @@ def export(
     recipe = Recipe.read(recipe_file)
     net, effort = averaged_net(checkpoint, recipe)
     images, _ = cached_images(pack, "train", SIDE_PX, work)
-    picked = np.random.default_rng(recipe.seed).choice(len(images), 4096, replace=False)
-    sample = np.asarray(images[np.sort(picked)])
+    order = np.random.default_rng(recipe.seed).permutation(len(images))
+    sample = np.asarray(images[np.sort(order[:STATISTICS_SAMPLES])])
     settle_statistics(net, sample)
     original = export_torch(net, (SIDE_PX, SIDE_PX))
-    chosen = sample[:: len(sample) // CALIBRATION_SAMPLES]
+    chosen = sample[:: max(len(sample) // CALIBRATION_SAMPLES, 1)]
     small, scale, zero_point = quantise.to_extractor(original, chosen, MEAN, DEVIATION)
     manifest = Manifest(
         id=identity, input_height=SIDE_PX, input_width=SIDE_PX, dim=recipe.dim,

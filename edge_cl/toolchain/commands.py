@@ -7,6 +7,7 @@ the rest asks for the extra ``torch`` when it is missing.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,11 +29,10 @@ def extractor() -> None:
 def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    try:
-        height, _, width = text.lower().partition("x")
-        return int(height), int(width or height)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a size such as 224 or 160x120") from None
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not a size such as 224 or 160x120")
+    return int(found[1]), int(found[2] or found[1])
 
 
 def _three(text: str) -> tuple[float, ...]:

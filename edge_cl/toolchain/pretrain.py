@@ -34,7 +34,7 @@ from edge_cl.toolchain.packs import cached_images
 from edge_cl.toolchain.teachers import view_of
 from edge_cl.types import UInt8
 
-CHECKPOINT_EVERY_S = 120.0
+CHECKPOINT_EVERY_S = 240.0
 CURVE_FIELDS = (
     "elapsed_s", "cpu_s", "epochs", "side_px", "learning_rate", "loss", "held_out_loss", "targets",
 )  # fmt: skip
@@ -171,6 +171,9 @@ class Training:
     def __init__(
         self, recipe: Recipe, work: Path, out: Path, budget_s: float, pack: Path, threads: int
     ) -> None:
+        # Parallel are the parts of a batch: OpenMP inside operators would spin at its barriers
+        # whenever another program has one of the cores.
+        torch.set_num_threads(1)
         self.recipe, self.out, self.budget_s = recipe, out, budget_s
         images, _ = cached_images(pack, "train", 64, work)
         self.images = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
@@ -228,7 +231,6 @@ class Training:
         return pixels, {t: self.targets.of(t, view, picked) for t in self.targets.teachers_of(view)}
 
     def _gradient(self, rows: Tensor, seed: int) -> float:
-        # One thread a part: OpenMP inside an operator wastes its barriers on a shared machine.
         torch.set_num_threads(1)
         replica = self.replicas.get()
         rng = torch.Generator().manual_seed(seed)
@@ -378,7 +380,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("pretrain.json"))
     args = parser.parse_args()
-    torch.set_num_threads(1)
     recipe = Recipe.read(args.recipe)
     Training(recipe, args.work, args.out, args.hours * 3600, args.pack, args.threads).run()
 
