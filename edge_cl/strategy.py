@@ -180,6 +180,10 @@ class Strategy(ABC):
     def make_room(self, memory: str, capacity: int) -> None:
         """A memory is about to shrink to `capacity`, and its policy to evict what is over."""
 
+    def constants(self) -> dict[str, Array]:
+        """Arrays made again from the seed at every start: counted, but not saved."""
+        return {}
+
     def grown(self, old_classes: int, old_contexts: int) -> None:
         """Give new rows their first values, where these are not zero."""
 
@@ -288,6 +292,7 @@ class Strategy(ABC):
         """Bytes of everything but the exemplars, at that many classes and contexts."""
         total = sum(slot.total_bytes for slot in self.slots(classes, contexts).values())
         total += sum(array.nbytes for array in self._bookkeeping().values())
+        total += sum(array.nbytes for array in self.constants().values())
         for plan in self.memory_plans().values():
             codec = make_codec(plan.codec, self.spec)
             total += sum(array.nbytes for array in codec.arrays().values())
@@ -381,6 +386,7 @@ class Strategy(ABC):
         """Bytes by name; the published copy and derived arrays are `published`."""
         ledger = {name: getattr(self, name).nbytes for name in self._state_names()}
         ledger["bookkeeping"] = sum(array.nbytes for array in self._bookkeeping().values())
+        ledger.update({name: array.nbytes for name, array in self.constants().items()})
         ledger["published"] = sum(
             slot.stored_bytes for slot in self._slots.values() if slot.role is not Role.PRIVATE
         )

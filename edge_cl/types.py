@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
+Int8: TypeAlias = npt.NDArray[np.int8]
 UInt8: TypeAlias = npt.NDArray[np.uint8]
 Int64: TypeAlias = npt.NDArray[np.int64]
 Bool: TypeAlias = npt.NDArray[np.bool_]

@@ -6,7 +6,11 @@ from edge_cl import strategies
 from edge_cl.checks import CHECKS, Subject
 from edge_cl.types import LatentSpec
 
-SUBJECTS = [pytest.param(Subject(name), id=name) for name in strategies.names()] + [
+SMALL = {"ranpac": {"width": 24, "holdout_samples": 16}}
+
+SUBJECTS = [
+    pytest.param(Subject(name, SMALL.get(name, {})), id=name) for name in strategies.names()
+] + [
     pytest.param(Subject(name, options, spec), id=name + "-" + label)
     for name, label, options, spec in [
         ("naive", "mlp-adam", {"hidden": (6, 5), "optimizer": "adam"}, LatentSpec(5)),
