@@ -91,8 +91,7 @@ class Registry:
         self.ballast.hold()
 
     def open(self) -> None:
-        """Open every learner; on the very first start, create ``default``."""
-        first_start = not self._folder.exists()
+        """Open every learner; when there is none, create ``default``."""
         self._folder.mkdir(exist_ok=True)
         for folder in sorted(self._folder.iterdir()):
             if not NAME.fullmatch(folder.name):
@@ -104,7 +103,7 @@ class Registry:
             except UNREADABLE as error:
                 log.error("learner %s cannot be opened: %s", folder.name, error)
                 self.unreadable[folder.name] = str(error)
-        if first_start and self._extractor is not None:
+        if not self._learners and not self.unreadable and self._extractor is not None:
             self.create(DEFAULT, self.default_origin())
 
     def default_origin(self) -> Origin:

@@ -26,30 +26,27 @@ def serve(settings: Settings) -> int:
     begun = time.monotonic()
     process.limit_malloc()
     process.limit_blas()
-
     logs.configure(settings.log_level, settings.log_format)
+    # Only now: it loads NumPy.
+    from edge_cl.errors import EdgeCLError
+
     try:
         extractor = load_extractor(settings)
         return _listen(settings, extractor, begun)
-    except ConfigError as error:
+    except (ConfigError, EdgeCLError) as error:
         print(f"edge-cl: {error}", file=sys.stderr)
         return 2
 
 
 def load_extractor(settings: Settings) -> Extractor | None:
-    """The extractor that the settings name; ConfigError when it cannot be used."""
+    """The extractor that the settings name; EdgeCLError when it cannot be used."""
     if settings.extractor == "none":
         return None
     from edge_cl import extractor
-    from edge_cl.errors import EdgeCLError
 
-    try:
-        return extractor.load_extractor(
-            settings.extractor, threads=settings.threads or None,
-            providers=settings.providers or None,
-        )  # fmt: skip
-    except EdgeCLError as error:
-        raise ConfigError(f"extractor {settings.extractor}: {error}") from error
+    return extractor.load_extractor(
+        settings.extractor, threads=settings.threads or None, providers=settings.providers or None
+    )
 
 
 def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> int:
@@ -59,6 +56,8 @@ def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> in
     from service.connections import connection_class
 
     app = create_app(settings, extractor)
+    # Before it listens, so that a setting that cannot be used is one line, not a trace.
+    app.state.serving.open()
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -79,10 +78,14 @@ def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> in
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-    # uvicorn raises the signal again after it has ended in order: that is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
     server = Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # uvicorn raises a signal again after it has ended in order: by default, that would kill.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     server.run()
     return 0 if server.started else 1
 

@@ -57,6 +57,7 @@ class Serving:
         self.registry = Registry(settings, extractor, self.meters)
         self.started_at = time.time()
         self.stopping = False
+        self._opened = False
         self.intake = Intake(
             int(settings.max_body_bytes), int(settings.max_inflight_bytes), settings.body_timeout_s,
             held=[0],
@@ -68,8 +69,10 @@ class Serving:
         self._questions = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="question")
 
     def open(self) -> None:
-        """Open the learners; blocks while they recover."""
-        self.registry.open()
+        """Open the learners, if they are not open yet; blocks while they recover."""
+        if not self._opened:
+            self._opened = True
+            self.registry.open()
 
     def close(self) -> None:
         """Answer what is queued, save every learner, end the threads."""

@@ -139,8 +139,11 @@ class ServerProcess:
         return self
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        self.client.close()
         self.process.send_signal(number)
+        return self.exit_code()
+
+    def exit_code(self) -> int:
+        self.client.close()
         assert self.process.stdout is not None
         self.process.stdout.close()
         return self.process.wait(30)

@@ -1,0 +1,280 @@
+"""The service as a process: start, signals, slow and endless clients, what it loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+from serving_kit import add_learner, jpeg, lesson
+
+SAMPLES = "/v1/learners/l/samples"
+
+
+def connected(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def until_closed(connection):
+    received = b""
+    while chunk := connection.recv(65_536):
+        received += chunk
+    return received
+
+
+def test_sigterm_answers_what_waits_saves_and_exits_with_0(processes):
+    server = processes(strategy="ar1")
+    add_learner(server.client)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [
+            pool.submit(httpx.post, server.url + SAMPLES, json=lesson(0, 1, seed=n), timeout=30)
+            for n in range(40)
+        ]
+        while sum(answer.done() for answer in answers) < 10:
+            time.sleep(0.005)
+        server.process.send_signal(signal.SIGTERM)
+        answered = [one.result() for one in answers if not one.exception()]
+        acknowledged = [number for one in answered for number in one.json()["ids"]]
+    assert server.exit_code() == 0
+    server = processes(strategy="ar1")
+    assert not [line for line in server.log.read_text().splitlines() if "ERROR" in line]
+    stored = server.client.get(SAMPLES, params={"limit": 1000}).json()["items"]
+    assert {item["id"] for item in stored} >= set(acknowledged)
+    metrics = server.client.get("/metrics").text
+    assert 'edge_cl_wal_lag_records{learner="l"} 0.0' in metrics
+
+
+def test_an_idempotency_key_survives_kill_9(processes):
+    server = processes()
+    add_learner(server.client)
+    key = {"Idempotency-Key": "once"}
+    first = server.client.post(SAMPLES, json=lesson(0, 1), headers=key)
+    server.end(signal.SIGKILL)
+    server = processes()
+    again = server.client.post(SAMPLES, json=lesson(0, 1), headers=key)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.content == first.content
+    assert server.client.get(SAMPLES).json()["total"] == 2
+
+
+def test_an_endless_body_is_cut_off_with_an_answer(processes):
+    server = processes()
+    add_learner(server.client)
+    before = psutil.Process(server.process.pid).memory_info().rss
+    sent, chunk = 0, b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+    with connected(server) as connection:
+        head = f"POST {SAMPLES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        connection.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
+        try:
+            while sent < 100 * 1024 * 1024:
+                connection.sendall(chunk)
+                sent += 65_536
+        except OSError:
+            pass
+        try:
+            received = until_closed(connection)
+        except OSError:
+            received = b""
+    assert sent < 100 * 1024 * 1024
+    assert psutil.Process(server.process.pid).memory_info().rss - before < 40 * 1024 * 1024
+    assert received == b"" or received.startswith(b"HTTP/1.1 413 ")
+    assert server.client.post(SAMPLES, json=lesson(0)).status_code == 201
+
+
+def test_a_client_that_listens_while_it_sends_gets_the_413(processes):
+    server = processes(max_body_bytes="65536")
+    with connected(server) as connection:
+        head = (
+            "POST /v1/learners/default/samples HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        )
+        connection.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
+        received = b""
+        connection.settimeout(0.01)
+        for _ in range(1000):
+            connection.sendall(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+            try:
+                received += connection.recv(65_536)
+            except TimeoutError:
+                continue
+            break
+        connection.settimeout(5)
+        while b"}" not in received:
+            received += connection.recv(65_536)
+        assert received.startswith(b"HTTP/1.1 413 ")
+        assert b"urn:edge-cl:problem:too-large" in received
+        assert b"connection: close" in received.lower()
+
+
+def test_a_declared_length_beyond_the_limit_is_refused_before_it_is_sent(processes):
+    server = processes()
+    with connected(server) as connection:
+        head = (
+            "POST /v1/learners/default/samples HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        )
+        connection.sendall(
+            head.encode() + b"Content-Length: 100000000\r\nExpect: 100-continue\r\n\r\n"
+        )
+        received = connection.recv(65_536)
+    assert received.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_comes_too_slowly_is_408(processes):
+    server = processes(body_timeout_s=0.4)
+    with connected(server) as connection:
+        head = (
+            "POST /v1/learners/default/samples HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        )
+        connection.sendall(head.encode() + b"Content-Length: 1000\r\n\r\nsome")
+        begun = time.monotonic()
+        received = until_closed(connection)
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - begun < 5
+    assert server.client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\n"])
+def test_connections_without_a_whole_head_are_closed(processes, head):
+    server = processes(header_timeout_s=0.5)
+    with connected(server) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" if head else b"")
+        if head:
+            received = b""
+            while b"}" not in received:
+                received += connection.recv(65_536)
+        connection.sendall(head)
+        begun = time.monotonic()
+        assert until_closed(connection) == b""
+        assert time.monotonic() - begun < 3
+
+
+def test_memory_and_modules(processes):
+    """Real images through the built-in extractor; ``edge-cl bench memory`` measures at length."""
+    server = processes(strategy="ar1", memory_budget="8MiB")
+    idle = psutil.Process(server.process.pid).memory_info().rss
+    headers = {"Content-Type": "image/jpeg"}
+    for number in range(60):
+        answer = server.client.post(
+            "/v1/learners/default/samples", params={"label": f"class {number % 3}"},
+            content=jpeg(number % 3, number, 256), headers=headers,
+        )  # fmt: skip
+        assert answer.status_code == 201
+    busy = psutil.Process(server.process.pid).memory_info().rss
+    assert idle <= 130e6
+    assert busy <= 160e6
+    maps = {one.path for one in psutil.Process(server.process.pid).memory_maps()}
+    assert not [path for path in maps if "torch" in path]
+
+
+SERVE_ONE = """
+import io, json, sys, threading, time, urllib.request
+from PIL import Image
+from service import run
+from service.config import load_settings
+settings = load_settings(overrides={"data": sys.argv[1], "port": int(sys.argv[2])})
+def teach():
+    image = io.BytesIO(); Image.new("RGB", (40, 40)).save(image, "JPEG")
+    url = f"http://127.0.0.1:{sys.argv[2]}/v1/learners/default/"
+    for path in ("samples?label=a", "predict"):
+        for attempt in range(100):
+            try:
+                request = urllib.request.Request(
+                    url + path, image.getvalue(), {"Content-Type": "image/jpeg"})
+                urllib.request.urlopen(request).read()
+                break
+            except OSError:
+                time.sleep(0.1)
+    print(json.dumps(sorted(sys.modules)))
+    import os, signal
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=teach).start()
+sys.exit(run.serve(settings))
+"""
+
+
+def test_a_process_that_teaches_and_predicts_loads_nothing_heavy(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ran = subprocess.run(
+        [sys.executable, "-c", SERVE_ONE, str(tmp_path / "data"), str(port)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    loaded = {name.split(".")[0] for name in json.loads(ran.stdout.splitlines()[-1])}
+    assert not loaded & {"torch", "onnx", "httpx", "rich", "sklearn", "scipy", "matplotlib"}
+
+
+def outcome(tmp_path, **settings):
+    environment = {f"EDGE_CL_{name.upper()}": str(value) for name, value in settings.items()}
+    ran = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env={**os.environ, "EDGE_CL_DATA": str(tmp_path / "data"), **environment},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return ran.returncode, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"host": "0.0.0.0"}, "EDGE_CL_API_KEY"),
+        ({"extractor": "/nowhere.onnx"}, "nowhere.onnx"),
+        ({"memory_budget": "much"}, "memory_budget"),
+        ({"strategy": "nobody"}, "nobody"),
+        ({"api_key": "short"}, "8 characters"),
+        ({"api_key_file": "/nowhere"}, "api_key_file"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(tmp_path, settings, said):
+    code, stderr = outcome(tmp_path, **settings)
+    assert code == 2
+    assert said in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_port_in_use_is_an_error(processes, tmp_path):
+    server = processes()
+    other = tmp_path / "other"
+    other.mkdir()
+    code, stderr = outcome(other, port=server.url.rsplit(":", 1)[1])
+    assert code != 0
+    assert "Traceback" not in stderr
+    assert "in use" in stderr
+
+
+def test_log_lines_are_json_on_request(processes):
+    server = processes(log_format="json")
+    server.client.get("/v1/learners/nobody", headers={"X-Request-ID": "r-1"})
+    deadline = time.monotonic() + 5
+    lines = []
+    while not lines and time.monotonic() < deadline:
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        time.sleep(0.02)
+    assert lines[0]["request_id"] == "r-1"
+    assert lines[0]["status"] == 404
+
+
+def test_a_hundred_half_open_clients_shut_nobody_out(processes):
+    server = processes(header_timeout_s=2)
+    add_learner(server.client)
+    idle = [connected(server) for _ in range(100)]
+    begun = threading.Barrier(4)
+
+    def post(number):
+        begun.wait()
+        return httpx.post(server.url + SAMPLES, json=lesson(number), timeout=10).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(post, range(4))) == [201] * 4
+    for connection in idle:
+        connection.close()
