@@ -1,6 +1,7 @@
 """What runs on a device stays light: no torch, no terminal library, no client."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -52,3 +53,13 @@ def test_serving_loads_no_tools(module):
 def test_health_loads_next_to_nothing():
     loaded = modules_after("import edge_cl.commands.health")
     assert loaded & {"numpy", "pydantic", "onnxruntime", "PIL", "httpx", "rich"} == set()
+
+
+def test_serving_writes_nothing_below_the_home_folder(tmp_path):
+    """ONNX Runtime keeps a device id and a queue of events there, unless it is told not to."""
+    pytest.importorskip("onnxruntime")
+    script = "from edge_cl.extractor import load_extractor; load_extractor('default')"
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -20,7 +20,7 @@ from edge_cl.bench.offline import offline_accuracy
 from edge_cl.bench.report import Report
 from edge_cl.client import Client
 from edge_cl.commands import exits
-from edge_cl.commands.output import Advance, print_json, print_table, progress_bar
+from edge_cl.commands.output import Advance, print_json, print_table, progress_bar, working
 from edge_cl.demo.images import LabelledImages, find_images, shared_folder
 from edge_cl.local_service import LocalService
 
@@ -124,7 +124,8 @@ def http_cifar(
 
     Without the CIFAR-10 pack the handwritten digits of scikit-learn are taught.
     """
-    found = find_images()
+    with working("reading the images"):
+        found = find_images()
     images = found.part(train // len(found.labels), test // len(found.labels))
     results: list[Result] = []
     for extractor in extractors or _at_hand():
@@ -154,7 +155,8 @@ def _measure(
     extractor: str, strategies: Sequence[str], budget: str, images: LabelledImages, orders: int
 ) -> Iterator[Result]:
     name = Path(extractor).stem
-    offline = offline_accuracy(extractor, images)
+    with working(f"the offline bound of {name}"):
+        offline = offline_accuracy(extractor, images)
     for strategy in strategies:
         settings = {"extractor": extractor, "strategy": strategy, "memory_budget": budget}
         begun = time.monotonic()

@@ -16,7 +16,7 @@ from edge_cl.bench.report import Report
 from edge_cl.client import Client
 from edge_cl.commands import exits
 from edge_cl.commands.concurrency import bounded_map
-from edge_cl.commands.output import print_json, print_table, progress_bar
+from edge_cl.commands.output import print_json, print_table, progress_bar, working
 from edge_cl.demo.images import find_images
 from edge_cl.local_service import LocalService
 
@@ -84,12 +84,13 @@ def memory(
 def _measure(
     folder: Path, settings: Mapping[str, object], images: int, latents: int
 ) -> tuple[Report, LedgerRun]:
-    encoded = _images(images)
+    with working("reading the images"):
+        encoded = _images(images)
     phases: dict[str, Usage] = {}
     with LocalService(folder, settings) as service, Client(service.url) as client:
-        phases["idle after the start"] = watch_idle(service.pid, IDLE_S).median_bytes
+        phases["idle after the start"] = _idle(service.pid)
         client.predict(encoded[0][1])
-        phases["idle after one prediction"] = watch_idle(service.pid, IDLE_S).median_bytes
+        phases["idle after one prediction"] = _idle(service.pid)
         with Watch(service.pid) as watch:
             _teach_images(client, encoded)
         phases[f"learning {len(encoded)} images, median"] = watch.median_bytes
@@ -98,8 +99,13 @@ def _measure(
             ledger = _teach_latents(client, latents)
         phases[f"learning {latents:,} latents, median"] = watch.median_bytes
         phases[f"learning {latents:,} latents, most"] = watch.most_bytes
-        phases["idle afterwards"] = watch_idle(service.pid, IDLE_S).median_bytes
+        phases["idle afterwards"] = _idle(service.pid)
     return _report(settings, phases, ledger), ledger
+
+
+def _idle(pid: int) -> Usage:
+    with working("reading the memory of the idle service"):
+        return watch_idle(pid, IDLE_S).median_bytes
 
 
 def _images(count: int) -> list[tuple[str, bytes]]:

@@ -66,6 +66,17 @@ def progress_bar(what: str, total: int) -> Iterator[Advance]:
         yield advance
 
 
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner on stderr for work of unknown length, while a terminal is there to show it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"

@@ -10,7 +10,7 @@ import click
 from edge_cl.bench.percentiles import percentile
 from edge_cl.budget import format_bytes
 from edge_cl.commands import exits
-from edge_cl.commands.output import print_json, print_table
+from edge_cl.commands.output import print_json, print_table, working
 from edge_cl.demo.images import find_images
 from edge_cl.demo.story import Outcome, tell
 from edge_cl.demo.view import view_of
@@ -43,7 +43,8 @@ def demo(
     Half-way the service is killed with kill -9 and started again; at the end
     every acknowledged sample must still be there.
     """
-    images = find_images(pack).part(per_class, test_per_class)
+    with working("reading the images"):
+        images = find_images(pack).part(per_class, test_per_class)
     settings: dict[str, object] = {
         "memory_budget": budget,
         "strategy": strategy,

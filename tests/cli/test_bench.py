@@ -4,6 +4,7 @@ import json
 import os
 import time
 
+import numpy as np
 import pytest
 
 from edge_cl import cli
@@ -73,7 +74,7 @@ def test_a_plan_is_what_the_learner_keeps(strategy):
     plan = make_plan(strategy, "64KiB", classes=3, spec=spec, options={}, label_bytes=16)
     assert plan.total_bytes <= plan.budget_bytes == 65536
     learner = Learner.create(strategy=strategy, spec=spec, memory_budget="64KiB")
-    rng = __import__("numpy").random.default_rng(0)
+    rng = np.random.default_rng(0)
     labels = [f"{n % 3:016d}" for n in range(60)]
     codes = rng.integers(0, 255, (60, 16)).astype("uint8")
     learner.learn_latents(codes, labels, "here")
