@@ -75,8 +75,8 @@ demo: $(VENV)/.installed-bench
 	$(BIN)/edge-cl demo
 
 acceptance: $(VENV)/.installed-test
-	$(BIN)/edge-cl bench http-cifar
-	$(BIN)/edge-cl bench memory
+	$(BIN)/edge-cl bench memory --output docs/results
+	$(BIN)/edge-cl bench http-cifar --max-gap 6 --output docs/results
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
