@@ -28,9 +28,9 @@ class LwFOptions(HeadOptions):
         "loss 1/t and the distillation 1 - 1/t in the t-th experience.",
     )
     distil_over: Literal["old", "seen"] = Field(
-        "old",
-        description="Classes in the student's softmax: those the teacher knows, or all, with "
-        "a target of zero for those that it does not.",
+        "seen",
+        description="Classes in the student's softmax when it is distilled: those the teacher "
+        "knows, or all of the output's, with a target of zero for those that it does not.",
     )
 
 

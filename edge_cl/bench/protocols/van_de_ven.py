@@ -73,6 +73,17 @@ class Row:
 
 EWC = {"variant": "offline", "fisher_samples": 12_000}
 
+PACKNET: Mapping[str, Any] = {
+    "planned_contexts": TASKS,
+    "retrain_steps": ITERATIONS // 2,
+    "replay_batch": BATCH,
+    "memory_samples": 13000,
+}
+HYPERNETWORK: Mapping[str, Any] = {
+    "hyper_hidden": (50, 50),
+    "chunk_size": 2000,
+    "embedding_size": 32,
+}
 ROWS: dict[str, Row] = {
     "class/none": Row("naive", {}, 19.9, 18, 22),
     "class/ewc": Row("ewc", EWC | {"strength": 1e9}, 20.01, 18, 22),
@@ -86,17 +97,8 @@ ROWS: dict[str, Row] = {
         90.49,
     ),
     "task/none": Row("naive", {}, 87.2),
-    "task/packnet": Row(
-        "packnet",
-        {
-            "planned_contexts": 5,
-            "retrain_steps": 1000,
-            "replay_batch": 128,
-            "memory_samples": 13000,
-        },
-        None,
-        97,
-    ),  # fmt: skip
+    "task/packnet": Row("packnet", PACKNET, None, 97),
+    "task/hypernetwork": Row("hypernetwork", HYPERNETWORK, 99.79, 97),
     "task/piggyback": Row("piggyback", {}, None, 97),
     "task/supsup": Row("supsup", {}, None, 97),
     "task/hat": Row("hat", {"anneal_steps": ITERATIONS}, None, 97),
