@@ -125,25 +125,15 @@ class LatentVAE:
         decoded = self.decoder.forward(decoder, mean + deviation * noise)
         error, by_output = self._reconstruction(decoded.logits, latents, shares)
         by_output *= shares[:, None]
-        deltas = self.decoder.deltas(decoder, decoded, by_output)
-        by_code = deltas[0] @ self._first_matrix(decoder)
+        by_decoder, by_code = self.decoder.gradients(decoder, decoded, by_output)
         square = deviation * deviation
         divergence = 0.5 * ((mean * mean + square - log_variance - 1).sum(axis=1) @ shares)
         by_log_variance = by_code * noise * deviation + shares[:, None] * (square - 1)
         by_moments = np.concatenate(
             [by_code + shares[:, None] * mean, np.float32(0.5) * by_log_variance], axis=1
         )
-        gradient = np.concatenate(
-            [
-                self.encoder.gradient(encoder, encoded, by_moments),
-                self.decoder.gradient(decoder, decoded, by_output),
-            ]
-        )
-        return error + float(divergence), gradient
-
-    def _first_matrix(self, decoder: Float32) -> Float32:
-        layers = self.decoder.layers(decoder)
-        return layers[0][0] if layers else self.decoder.rows(decoder)[:, : self.code]
+        by_encoder = self.encoder.gradient(encoder, encoded, by_moments)
+        return error + float(divergence), np.concatenate([by_encoder, by_decoder])
 
     def _reconstruction(
         self, outputs: Float32, latents: Float32, shares: Float32

@@ -158,6 +158,15 @@ class Head:
             self.deltas(weights, forward, logits_gradient), forward.inputs, len(weights)
         )
 
+    def gradients(
+        self, weights: Float32, forward: Forward, logits_gradient: Float32
+    ) -> tuple[Float32, Float32]:
+        """Gradient by all weights, as `gradient`, and by the latents, (N, D)."""
+        deltas = self.deltas(weights, forward, logits_gradient)
+        layers = self.layers(weights)
+        first = layers[0][0] if layers else self.rows(weights)[:, : self.feature_dim]
+        return self._assemble(deltas, forward.inputs, len(weights)), deltas[0] @ first
+
     def squared_gradient(
         self, weights: Float32, forward: Forward, logits_gradient: Float32
     ) -> Float32:

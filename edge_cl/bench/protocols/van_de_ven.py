@@ -79,6 +79,13 @@ PACKNET: Mapping[str, Any] = {
     "replay_batch": BATCH,
     "memory_samples": 13000,
 }
+GENERATIVE: Mapping[str, Any] = {
+    "generator_hidden": (400, 400),
+    "generator_code": 100,
+    "reconstruction": "bernoulli",
+    "replay_batch": BATCH,
+    "experience_samples": None,
+}
 HYPERNETWORK: Mapping[str, Any] = {
     "hyper_hidden": (50, 50),
     "chunk_size": 2000,
@@ -96,6 +103,7 @@ ROWS: dict[str, Row] = {
         92.49,
         90.49,
     ),
+    "class/generative_replay": Row("generative_replay", GENERATIVE, 90.79, 88.79, 92.79),
     "task/none": Row("naive", {}, 87.2),
     "task/packnet": Row("packnet", PACKNET, None, 97),
     "task/hypernetwork": Row("hypernetwork", HYPERNETWORK, 99.79, 97),
