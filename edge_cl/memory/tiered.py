@@ -32,7 +32,7 @@ class TieredMemory:
     with an older one, so that neighbours in the stream spread over chunks.
 
     A draw opens `CHUNKS_PER_DRAW` random chunks: the rows of one batch are less
-    independent than from a `ReplayMemory`, and it costs about a millisecond. What
+    independent than from a `ReplayMemory`, and it costs milliseconds. What
     fits depends on how well the latents compress, so the capacity is in bytes.
 
     Parameters
@@ -42,7 +42,7 @@ class TieredMemory:
     allowed_bytes
         What `ledger_bytes` may sum to.
     hot_rows
-        Rows of the hot tier.
+        Rows of the hot tier; else an eighth of the bytes, 8 to 128 rows.
 
     Raises
     ------
@@ -50,11 +50,13 @@ class TieredMemory:
         The hot tier alone does not fit.
     """
 
-    def __init__(self, codec: Codec, allowed_bytes: int, hot_rows: int = ROWS // 2) -> None:
+    def __init__(self, codec: Codec, allowed_bytes: int, hot_rows: int | None = None) -> None:
         if not codec.fitted:
             raise ValueError(f"codec {codec.name} must be fitted before rows are compressed")
         self.codec = codec
         self.allowed_bytes = allowed_bytes
+        if hot_rows is None:
+            hot_rows = min(ROWS // 2, max(8, allowed_bytes // (8 * codec.row_bytes)))
         self._hot = ReplayMemory(codec, hot_rows, "all")
         self._cold: list[Chunk] = []
         self._seen = 0
