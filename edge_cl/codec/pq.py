@@ -26,9 +26,9 @@ _SEED = 0
 class ProductQuantiser(Codec):
     """Groups of 8 neighbouring values, each replaced by the nearest of 256 code words.
 
-    The codebook learns online: k-means on the first latents, again each time
-    their number has doubled, until `TRAINED_ENOUGH`. Up to 256 latents are kept
-    all but exactly, for each is its own code word; those that came later and
+    The codebook learns online. Up to 256 latents are kept all but exactly, for
+    each is its own code word; then k-means runs each time that their number has
+    doubled, until `TRAINED_ENOUGH`. Those that came after the first 256 and
     before the codebook was final carry the error of two codebooks. It is kept as
     the extractor's codes (256 D bytes), or in half precision (512 D bytes), and
     is on the ledger from the start: it pays only for memories of thousands of
@@ -63,7 +63,8 @@ class ProductQuantiser(Codec):
     def wants_training(self, n_latents: int) -> bool:
         """See `Codec.wants_training`."""
         trained_on = self._trained_on
-        return trained_on < TRAINED_ENOUGH and n_latents >= max(1, 2 * trained_on)
+        is_exact = n_latents <= CENTROIDS
+        return is_exact or (trained_on < TRAINED_ENOUGH and n_latents >= 2 * trained_on)
 
     def widened(self, latents: Float32) -> Codec:
         """A quantiser with a codebook learned from `latents` (at most 1,024 of them)."""

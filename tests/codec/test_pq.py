@@ -72,3 +72,13 @@ def test_the_memory_trains_it_sample_by_sample() -> None:
     assert online < 5 * batch
     fixed = mem.bytes_for(mem.codec.row_bytes, 1104, "reservoir")
     assert sum(mem.ledger_bytes().values()) == fixed + mem.codec.ledger_bytes()
+
+
+def test_up_to_256_rows_are_exact_though_classes_come_late() -> None:
+    latents, spec = clustered(256), LatentSpec(24, scale=0.1)
+    latents[128:] += 20
+    latents = spec.to_float(spec.to_codes(latents))
+    mem, rng = ReplayMemory(make_codec("pq", spec), 256), np.random.default_rng(0)
+    for i in range(256):
+        mem.add(Batch.of(latents[i : i + 1], np.array([i // 128])), rng)
+    np.testing.assert_allclose(mem.all().latents, latents, atol=1e-5)
