@@ -12,7 +12,7 @@ from edge_cl.optimizer import SGD
 from edge_cl.options import HeadOptions, MemoryOptions, Options
 from edge_cl.state import Role, Slot, zeros
 from edge_cl.strategy import GradientStrategy, Needs
-from edge_cl.types import Batch, Float32
+from edge_cl.types import Array, Batch, Float32
 
 
 class GDumbOptions(HeadOptions, MemoryOptions):
@@ -76,8 +76,12 @@ class GDumb(GradientStrategy):
             order = rng.permutation(len(self.memory))
             for start in range(0, len(order), options.train_batch):
                 slots = order[start : start + options.train_batch]
-                part = self.normalised(self.memory.rows(slots))
+                part = self.exemplars(slots, rng)
                 rule.update(self.weights, self._clipped_gradient(part), {"velocity": velocity})
+
+    def exemplars(self, slots: Array, rng: np.random.Generator) -> Batch:
+        """What one step trains on; with images in memory, the place to augment them."""
+        return self.normalised(self.memory.rows(slots))
 
     def _clipped_gradient(self, batch: Batch) -> Float32:
         assert isinstance(self.options, GDumbOptions)
