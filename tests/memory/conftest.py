@@ -8,7 +8,25 @@ from edge_cl.memory import ReplayMemory
 from edge_cl.types import Batch, LatentSpec
 
 SPEC = LatentSpec(4, scale=0.5, zero_point=3)
-POLICIES = ("reservoir", "class_balanced", "ring", "share", "herding", "weighted", "all")
+POLICIES = (
+    "reservoir",
+    "class_balanced",
+    "class_reservoir",
+    "ring",
+    "share",
+    "herding",
+    "weighted",
+    "all",
+)
+    "reservoir",
+    "class_balanced",
+    "ring",
+    "share",
+    "herding",
+    "weighted",
+    "all",
+    "class_reservoir",
+)
 
 
 def stream(n: int, n_classes: int = 5, seed: int = 0, first_id: int = 0) -> Batch:

@@ -54,9 +54,12 @@ def test_ring_keeps_the_last(rng: np.random.Generator) -> None:
     assert set(mem.all().ids) == set(range(70, 80))
 
 
+@pytest.mark.parametrize("selection", ["class_balanced", "class_reservoir"])
 @pytest.mark.parametrize("n_classes", [1, 3, 7, 10])
-def test_class_balanced_reaches_equal_shares(n_classes: int, rng: np.random.Generator) -> None:
-    mem = memory(30, "class_balanced")
+def test_class_balanced_reaches_equal_shares(
+    n_classes: int, selection: str, rng: np.random.Generator
+) -> None:
+    mem = memory(30, selection)
     classes = np.repeat(np.arange(n_classes), 50)
     batch = stream(len(classes))
     mem.add(Batch(batch.latents, classes, batch.contexts, batch.ids), rng)
@@ -181,6 +184,28 @@ def test_beginning_an_experience_twice_changes_nothing(rng: np.random.Generator)
     np.testing.assert_array_equal(mem.arrays()["counters"], before)
 
 
+def test_class_reservoir_is_uniform_within_a_class_whatever_the_others() -> None:
+    kept, batch = np.zeros(90), stream(90)
+    classes = np.repeat([0, 1, 0], 30)
+    for seed in range(600):
+        mem, rng = memory(12, "class_reservoir"), np.random.default_rng(seed)
+        mem.add(Batch(batch.latents, classes, batch.contexts, batch.ids), rng)
+        assert mem.counts.tolist() == [6, 6]
+        kept[mem.all().ids] += 1
+    assert chi_square(kept[classes == 0]) < 98.3
+    assert chi_square(kept[classes == 1]) < 58.3
+
+
+def test_class_reservoir_counts_survive_more_classes_than_rows(rng: np.random.Generator) -> None:
+    mem = memory(5, "class_reservoir")
+    for i in range(10):
+        mem.add(stream(60, n_classes=40, first_id=60 * i), rng)
+        check(mem)
+    assert mem.counts.max() == 1
+    table = mem.arrays()["selection.table_classes"][: mem.arrays()["counters"][2]]
+    assert np.all(np.diff(table.astype(int)) > 0)
+
+
 def test_weighted_with_equal_weights_is_a_reservoir() -> None:
     kept, batch = np.zeros(60), stream(60)
     for seed in range(600):
@@ -272,7 +297,10 @@ class CountingGenerator:
         return float(self.rng.random())
 
 
-@pytest.mark.parametrize("selection", ["reservoir", "class_balanced", "ring", "share", "weighted"])
+@pytest.mark.parametrize(
+    "selection",
+    ["reservoir", "class_balanced", "class_reservoir", "ring", "share", "weighted"],
+)
 def test_work_per_sample_does_not_grow(selection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most one draw a sample, and at most one index entry moved a class."""
     mem, rng, moved = memory(64, selection), CountingGenerator(), []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edge_cl.errors import InvalidOption
 from edge_cl.memory.selection.base import DROP, Selection
 from edge_cl.memory.selection.class_balanced import ClassBalanced
+from edge_cl.memory.selection.class_reservoir import ClassReservoir
 from edge_cl.memory.selection.herding import Herding
 from edge_cl.memory.selection.keep_all import KeepAll
 from edge_cl.memory.selection.reservoir import Reservoir
@@ -16,7 +17,16 @@ __all__ = ["DROP", "Selection", "make_selection", "selection_bytes", "selections
 
 _SELECTIONS: dict[str, type[Selection]] = {
     policy.name: policy
-    for policy in (Reservoir, ClassBalanced, Ring, Share, Herding, Weighted, KeepAll)
+    for policy in (
+        Reservoir,
+        ClassBalanced,
+        ClassReservoir,
+        Ring,
+        Share,
+        Herding,
+        Weighted,
+        KeepAll,
+    )
 }
 
 
