@@ -18,15 +18,6 @@ POLICIES = (
     "weighted",
     "all",
 )
-    "reservoir",
-    "class_balanced",
-    "ring",
-    "share",
-    "herding",
-    "weighted",
-    "all",
-    "class_reservoir",
-)
 
 
 def stream(n: int, n_classes: int = 5, seed: int = 0, first_id: int = 0) -> Batch:
