@@ -33,6 +33,7 @@ _TABLE = {
     "ncm": "ncm:NCM",
     "slda": "slda:SLDA",
     "ranpac": "ranpac:RanPAC",
+    "slda_replay": "slda_replay:SLDAReplay",
     "remind": "remind:Remind",
     "derpp": "derpp:DERPP",
     "generative_replay": "generative_replay:GenerativeReplay",
@@ -41,6 +42,7 @@ _TABLE = {
     "piggyback": "piggyback:Piggyback",
     "supsup": "supsup:SupSup",
     "hat": "hat:HAT",
+    "hypernetwork": "hypernetwork:Hypernetwork",
 }
 
 
