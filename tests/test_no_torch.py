@@ -50,6 +50,10 @@ def test_serving_loads_no_tools(module):
     assert ran.stdout.splitlines()[-1] == "False"
 
 
+def test_the_number_of_threads_is_decided_before_numpy_loads():
+    assert "numpy" not in modules_after("import edge_cl.cli, edge_cl.commands.serve")
+
+
 def test_health_loads_next_to_nothing():
     loaded = modules_after("import edge_cl.commands.health")
     assert loaded & {"numpy", "pydantic", "onnxruntime", "PIL", "httpx", "rich"} == set()

@@ -83,6 +83,10 @@ class Client:
         """Close the connections."""
         self._http.close()
 
+    def check(self) -> None:
+        """Raise `ServiceUnreachable` at once if nothing answers, without any patience."""
+        self._once(Call("GET", "/livez"))
+
     def teach(
         self,
         image: Image,

@@ -23,11 +23,12 @@ class Connection:
     patience_s: float
 
     def client(self) -> Client:
-        """Open a client."""
+        """Open a client of a service that answers now; patience is for breaks on the way."""
         key = self.key_file.read_text(encoding="utf-8").strip() if self.key_file else None
-        return Client(
-            self.url, learner=self.learner, key=key, retries=Retries(patience_s=self.patience_s)
-        )
+        retries = Retries(patience_s=self.patience_s)
+        client = Client(self.url, learner=self.learner, key=key, retries=retries)
+        client.check()
+        return client
 
 
 def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,7 +46,7 @@ def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
         "patience_s",
         default=60.0,
         show_default=True,
-        help="Seconds during which an unanswered request is repeated.",
+        help="Seconds during which a request that gets no answer on the way is repeated.",
     )
     @wraps(command)
     def connected(

@@ -19,7 +19,7 @@ def run(capsys, *words):
 
 
 def nothing_listens(words):
-    return [*words, "--url", "http://127.0.0.1:9", "--patience", "0"]
+    return [*words, "--url", "http://127.0.0.1:9"]
 
 
 @pytest.fixture
