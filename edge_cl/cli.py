@@ -8,7 +8,7 @@ import click
 
 from edge_cl.commands import exits
 from edge_cl.commands.lazy import Lazy, LazyGroup
-from edge_cl.errors import EdgeCLError
+from edge_cl.errors import EdgeCLError, InvalidInput
 
 _COMMANDS = "edge_cl.commands"
 COMMANDS = {
@@ -30,8 +30,9 @@ COMMANDS = {
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
-        "Exit codes: 0 done, 1 some samples failed, 2 wrong option or setting, 3 no answer from "
-        "the service, 4 the service refused, 5 cannot be done on this machine, 130 interrupted."
+        "Exit codes: 0 done, 1 some samples failed, 2 wrong option, setting or image, 3 no answer "
+        "from the service, 4 the service refused, 5 cannot be done on this machine, "
+        "130 interrupted."
     ),
 )
 @click.version_option(package_name="edge-cl", message="%(version)s")
@@ -84,4 +85,6 @@ def _exit_code(error: EdgeCLError) -> int:
 
     if isinstance(error, ServiceUnreachable):
         return exits.UNREACHABLE
-    return exits.REFUSED if isinstance(error, ServiceProblem) else exits.FAILED
+    if isinstance(error, ServiceProblem):
+        return exits.REFUSED
+    return exits.USAGE if isinstance(error, InvalidInput) else exits.FAILED

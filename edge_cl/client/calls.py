@@ -9,18 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edge_cl.errors import InvalidImage
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 Image: TypeAlias = "bytes | str | os.PathLike[str]"
 Latents: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.uint8]"
-
-_IMAGE_TYPES = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"RIFF", "image/webp"),
-)
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,8 @@ def image_call(path: str, images: Sequence[Image], params: dict[str, str]) -> Ca
     """Describe a POST of images: one as the raw body, several as a multipart form."""
     if len(images) != 1:
         return form_call(path, images, params)
-    image = _encoded(images[0])
-    return Call("POST", path, params, {"Content-Type": image_type(image)}, content=image)
+    image, media_type = _encoded(images[0])
+    return Call("POST", path, params, {"Content-Type": media_type}, content=image)
 
 
 def form_call(
@@ -52,13 +48,19 @@ def form_call(
     """Describe a POST of images and their labels as one multipart form."""
     if labels and len(labels) != len(images):
         raise ValueError(f"{len(images)} images came with {len(labels)} labels")
-    encoded = [_encoded(image) for image in images]
-    files = [("file", (f"{n}", image, image_type(image))) for n, image in enumerate(encoded)]
+    files = [("file", (str(number), *_encoded(image))) for number, image in enumerate(images)]
     return Call("POST", path, params, files=files, fields={"label": list(labels)})
 
 
-def _encoded(image: Image) -> bytes:
-    return image if isinstance(image, bytes) else Path(image).read_bytes()
+def _encoded(image: Image) -> tuple[bytes, str]:
+    """Bytes of an image, and their media type."""
+    if isinstance(image, bytes):
+        return image, image_type(image)
+    content = Path(image).read_bytes()
+    try:
+        return content, image_type(content)
+    except InvalidImage as error:
+        raise InvalidImage(f"{os.fspath(image)} is {error}") from None
 
 
 def encoded_latents(latents: Latents) -> list[dict[str, str]]:
@@ -67,8 +69,17 @@ def encoded_latents(latents: Latents) -> list[dict[str, str]]:
 
 
 def image_type(image: bytes) -> str:
-    """Media type of encoded image bytes, by how they start."""
-    for start, media_type in _IMAGE_TYPES:
-        if image.startswith(start):
-            return media_type
-    return "application/octet-stream"
+    """Media type of encoded image bytes, by how they start.
+
+    Raises
+    ------
+    InvalidImage
+        If they are no JPEG, PNG or WebP; the service would only refuse them.
+    """
+    if image.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if image.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
+        return "image/webp"
+    raise InvalidImage(f"no JPEG, PNG or WebP image: it starts with {image[:8]!r}")

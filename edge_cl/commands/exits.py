@@ -6,7 +6,7 @@ OK = 0
 PARTLY_FAILED = 1
 """Some of the samples or files failed; the summary says which and why."""
 USAGE = 2
-"""A wrong option, argument or setting."""
+"""A wrong option, argument, setting or image."""
 UNREACHABLE = 3
 """No answer from the service."""
 REFUSED = 4

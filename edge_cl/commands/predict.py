@@ -11,6 +11,7 @@ from edge_cl.commands import exits
 from edge_cl.commands.concurrency import bounded_map
 from edge_cl.commands.connection import Connection, with_connection
 from edge_cl.commands.output import print_json, print_table, progress_bar
+from edge_cl.errors import InvalidImage
 
 
 @click.command()
@@ -33,10 +34,10 @@ def predict(
         def ask(file: Path) -> Predicted | str:
             try:
                 return client.predict(file, top_k=top_k, context=context)
-            except ServiceProblem as problem:
+            except (ServiceProblem, InvalidImage) as error:
                 if len(files) == 1:
                     raise
-                return str(problem)
+                return str(error)
 
         answers = []
         for answer in bounded_map(ask, files, at_once=4):

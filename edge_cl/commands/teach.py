@@ -17,6 +17,7 @@ from edge_cl.commands.concurrency import bounded_map
 from edge_cl.commands.connection import Connection, with_connection
 from edge_cl.commands.folders import LabelledFile, interleaved, labelled_files
 from edge_cl.commands.output import print_json, print_table, progress_bar
+from edge_cl.errors import InvalidImage
 
 # What every further sample would be answered as well: going on makes no sense.
 _FINAL_STATUSES = frozenset({401, 403, 404, 507})
@@ -112,6 +113,8 @@ def _sender(
             return client.teach(image, file.label, context=context, idempotency_key=key)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
+        except InvalidImage as error:
+            return str(error)
         except ServiceProblem as problem:
             if problem.status in _FINAL_STATUSES:
                 raise

@@ -11,6 +11,7 @@ import pytest
 
 from edge_cl.client import Client, Retries, ServiceProblem, ServiceUnreachable
 from edge_cl.client.retries import retry_after_s
+from edge_cl.errors import InvalidImage
 
 JPEG = b"\xff\xd8\xff\xe0 not a whole image"
 PNG = b"\x89PNG\r\n\x1a\n nor this"
@@ -129,6 +130,14 @@ def test_predict_reads_the_answer():
     assert predicted.version == 3
     assert predicted.answer["prediction_id"] == "p1"
     assert answers.requests[0].url.path == "/v1/learners/shop/predict"
+
+
+@pytest.mark.parametrize("letter", [b"", b"Dear Sir", b"RIFF1234WAVEfmt "])
+def test_what_is_no_image_is_not_sent(letter):
+    answers = Answers()
+    with pytest.raises(InvalidImage, match="JPEG, PNG or WebP"):
+        answers.client().teach(letter, "cup")
+    assert answers.requests == []
 
 
 def test_many_images_are_one_form():

@@ -125,13 +125,18 @@ def test_an_unknown_learner_stops_at_once(real_service, folders, capsys):
     assert "stopped after 0 of 36" in err
 
 
-def test_a_refused_image_is_one_line(run, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"Dear Sir or Madam", exits.USAGE), (b"\xff\xd8\xff\xe0 and no more", exits.REFUSED)],
+)
+def test_a_refused_image_is_one_line(run, tmp_path, content, expected):
     letter = tmp_path / "letter.jpg"
-    letter.write_text("Dear Sir or Madam")
+    letter.write_bytes(content)
     code, out, err = run("predict", letter)
-    assert code == exits.REFUSED
+    assert code == expected
     assert out == ""
     assert len(err.splitlines()) == 1
+    assert run("predict", letter, letter)[0] == exits.PARTLY_FAILED
 
 
 def test_health_of_a_running_service(real_service, capsys):
