@@ -94,7 +94,6 @@ class EndExperience:
 
     samples: tuple[Sample, ...] = field(default=())
     kind = "end_experience"
-    contexts = ()
 
     def check(self, learner: Learner) -> None:
         """Nothing can be wrong with a boundary."""

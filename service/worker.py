@@ -13,6 +13,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from edge_cl import strategies
 from edge_cl.errors import EdgeCLError
 from edge_cl.learner import Learner, Published
 from service.ballast import Ballast
@@ -112,7 +113,7 @@ class Worker:
         self._saved_at = time.monotonic()
         self._saver = ThreadPoolExecutor(1, thread_name_prefix=f"save-{self.name}")
         self._saving: Future[None] | None = None
-        self._contexts: set[str | None] = {None}
+        self._keeps_everything = strategies.find(store.origin.strategy).needs.history
         self.view = self._make_view()
         self._thread = threading.Thread(target=self._run, name=f"learn-{self.name}", daemon=True)
 
@@ -196,7 +197,8 @@ class Worker:
         """The jobs that can be committed together; the others are refused or put back.
 
         What makes the learner grow ends the group: whether the next one fits
-        can only be said once this one is learned.
+        can only be said once this one is learned. Nothing that the learner
+        will refuse may be committed, since a commit is a promise.
         """
         group: list[Job] = []
         for number, job in enumerate(jobs):
@@ -225,12 +227,10 @@ class Worker:
             raise Problem("disk-full", "there is no room left on the disk of the data folder")
 
     def _grows(self, operation: Operation) -> bool:
-        if isinstance(operation, EndExperience):
+        if self._keeps_everything or isinstance(operation, EndExperience):
             return True
-        known = self._learner.labels
-        return any(
-            s.label not in known or s.context not in self._contexts for s in operation.samples
-        )
+        labels, contexts = self._learner.labels, (None, *self._learner.contexts)
+        return any(s.label not in labels or s.context not in contexts for s in operation.samples)
 
     def _commit_and_learn(self, group: list[Job]) -> None:
         entries = self._entries(group)
@@ -287,7 +287,6 @@ class Worker:
             return
         self._sequence = entry.sequence
         self._unpublished = True
-        self._contexts.update(entry.operation.contexts)
         self._meters.learned.labels(self.name).inc(len(entry.operation.samples))
         if job.until_learned:
             self._waiting.append((job, reply))

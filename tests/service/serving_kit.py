@@ -84,7 +84,10 @@ class Running:
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(
-            base_url=self.url, timeout=30, event_hooks={"response": [self._is_documented]}
+            base_url=self.url,
+            timeout=30,
+            verify=False,
+            event_hooks={"response": [self._is_documented]},
         )
 
     def close(self) -> None:
@@ -135,7 +138,7 @@ class ServerProcess:
         found = READY.match(line)
         assert found, f"{line!r} {self.log.read_text()[-2000:]}"
         self.url = found[1]
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=30, verify=False)
         return self
 
     def end(self, number: int = signal.SIGTERM) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 from serving_kit import add_learner, jpeg, lesson
 from test_worker import Gate
@@ -86,9 +85,7 @@ def test_keys_belong_to_one_learner(latents):
 
 def test_a_request_that_still_runs_is_a_conflict(latents, gate):
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(
-            httpx.post, latents.url + SAMPLES, json=lesson(0), headers=KEY, timeout=30
-        )
+        first = pool.submit(latents.client.post, SAMPLES, json=lesson(0), headers=KEY, timeout=30)
         assert gate.waiting.wait(10)
         same = latents.client.post(SAMPLES, json=lesson(0), headers=KEY)
         other = latents.client.post(SAMPLES, json=lesson(1), headers=KEY)
@@ -105,7 +102,7 @@ def test_of_many_at_the_same_time_one_is_learned(latents):
 
     def post(_):
         barrier.wait()
-        return httpx.post(latents.url + SAMPLES, json=lesson(0), headers=KEY, timeout=30)
+        return latents.client.post(SAMPLES, json=lesson(0), headers=KEY)
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(post, range(8)))

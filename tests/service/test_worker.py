@@ -6,7 +6,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 from serving_kit import add_learner, latent, lesson
 
@@ -154,17 +153,30 @@ def test_two_requests_that_fit_only_alone_are_not_both_taken(start, gate):
     gate.opened.clear()
     gate.waiting.clear()
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(httpx.post, running.url + SAMPLES, json=lesson(0), timeout=30)
+        first = pool.submit(running.client.post, SAMPLES, json=lesson(0))
         assert gate.waiting.wait(10)
-        both = [
-            pool.submit(httpx.post, running.url + SAMPLES, json=lesson(kind), timeout=30)
-            for kind in (6, 7)
-        ]
+        both = [pool.submit(running.client.post, SAMPLES, json=lesson(kind)) for kind in (6, 7)]
         while running.serving.registry.get("l").worker.backlog < 2:
             time.sleep(0.01)
         gate.opened.set()
         assert first.result().status_code == 201
         assert sorted(one.result().status_code for one in both) == [201, 507]
+
+
+def test_a_strategy_that_keeps_everything_acknowledges_only_what_it_keeps(start, gate):
+    """Each request would fit alone; together they would not."""
+    running = start()
+    add_learner(running.client, strategy="joint", memory_budget="8KiB")
+    with ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(post_async, running, *[0] * 40) for _ in range(12)]
+        assert gate.waiting.wait(10)
+        gate.opened.set()
+        codes = [answer.result().status_code for answer in answers]
+    assert set(codes) == {202, 507}
+    assert running.client.post("/v1/learners/l/experience/end").status_code == 200
+    taken = 40 * codes.count(202)
+    assert running.client.get(SAMPLES).json()["total"] == taken
+    assert running.client.get("/v1/learners/l").json()["samples_seen"] == taken
 
 
 def test_a_refusal_after_the_commit_is_not_counted_and_not_replayed(start, monkeypatch):
