@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 BUILTIN = "default"
 """The name of the extractor that comes with the package."""
 
-CHUNK_SAMPLES = 16
+CHUNK_SAMPLES = 8
 """Images in one inference: more would cost memory and gain no time."""
 
 MIN_AGREEMENT = 0.98
