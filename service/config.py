@@ -64,7 +64,10 @@ class Settings(BaseSettings):
         "default", description="`default` is the built-in extractor; else the path of an ONNX file."
     )
     threads: int = Field(
-        0, ge=0, le=256, description="Threads of one extraction; 0 chooses by the cores."
+        0,
+        ge=0,
+        le=256,
+        description="Threads of one extraction; 0 means 1, the fastest for single images.",
     )
     providers: list[str] = Field(
         default_factory=list,
