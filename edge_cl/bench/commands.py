@@ -10,6 +10,7 @@ BENCHES = {
     "memory": Lazy("edge_cl.bench.memory:memory", "Memory of a real service, idle and learning."),
     "http-cifar": Lazy("edge_cl.bench.http_cifar:http_cifar", "CIFAR-10 through HTTP."),
     "extractor": Lazy("edge_cl.bench.extractor:extractor", "Accuracy and speed of an extractor."),
+    "run": Lazy("edge_cl.bench.grid:run_command", "Strategies on streams, one JSON a run."),
 }
 
 
