@@ -15,6 +15,7 @@ from edge_cl.strategy import Experience
 from edge_cl.types import Array, Bool, Float32, UInt8
 
 _LARGEST_EXPONENT = 50.0
+_OVERFLOWS = 700.0
 _LARGEST_EMBEDDING = 6.0
 
 
@@ -138,11 +139,12 @@ class HAT(IsolationStrategy):
     def embedding_gradient(self, by_gates: Float32) -> Array:
         """Gradient by the embedding, as if the slope were 1, times s_max (eq. 4)."""
         slope, embedding = self.slope, self.embedding.astype(np.float64)
-        gates = sigmoid(slope * embedding)
-        gradient = by_gates * slope * gates * (1 - gates)
-        sharp = np.clip(slope * embedding, -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
-        compensation = (np.cosh(sharp) + 1) / (np.cosh(embedding) + 1)
-        compensated: Array = gradient * compensation * (self.hat_options.sharpest / slope)
+        sharp = slope * embedding
+        # The sigmoid's derivative, a (1 - a), without the cancellation where a is near 1.
+        derivative = 0.5 / (np.cosh(np.clip(sharp, -_OVERFLOWS, _OVERFLOWS)) + 1)
+        clamped = np.clip(sharp, -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
+        compensation = (np.cosh(clamped) + 1) / (np.cosh(embedding) + 1)
+        compensated: Array = by_gates * derivative * compensation * self.hat_options.sharpest
         return compensated
 
     def free_body(self, used: Bool) -> Bool:

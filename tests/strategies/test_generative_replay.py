@@ -1,5 +1,7 @@
 """Deep generative replay: the generator's gradient, and who labels what with which weight."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -57,7 +59,7 @@ def test_generator_gradient_is_that_of_autograd(rng, bernoulli, hidden):
     x, w, e = (torch.tensor(a, dtype=torch.float64) for a in (latents, shares, noise))
 
     def mlp(inputs, widths, start):
-        for k, (into, out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for k, (into, out) in enumerate(pairwise(widths)):
             if k < len(widths) - 2:
                 matrix = flat[start : start + out * into].reshape(out, into)
                 bias = flat[start + out * into : start + out * (into + 1)]

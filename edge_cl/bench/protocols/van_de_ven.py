@@ -90,6 +90,7 @@ HYPERNETWORK: Mapping[str, Any] = {
     "hyper_hidden": (50, 50),
     "chunk_size": 2000,
     "embedding_size": 32,
+    "compared_contexts": 1,
 }
 ROWS: dict[str, Row] = {
     "class/none": Row("naive", {}, 19.9, 18, 22),
