@@ -6,7 +6,6 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -71,12 +70,7 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self.close()
 
     def close(self) -> None:
