@@ -75,6 +75,7 @@ demo: $(VENV)/.installed-bench
 	$(BIN)/edge-cl demo
 
 acceptance: $(VENV)/.installed-test
+	$(BIN)/python tests/acceptance/kill9.py --kills 20 --report docs/results/kill9.md
 	$(BIN)/edge-cl bench memory --output docs/results
 	$(BIN)/edge-cl bench http-cifar --max-gap 6 --output docs/results
 
