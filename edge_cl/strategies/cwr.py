@@ -103,4 +103,4 @@ class CWR(GradientStrategy):
 
     def scores(self, latents: Float32, context: int | None = None) -> Float32:
         """Logits of the consolidated rows."""
-        return self.head.logits(self.served, latents)
+        return self.scores_with(self.served, latents, context)

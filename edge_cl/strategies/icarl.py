@@ -28,14 +28,15 @@ class ICaRLOptions(HeadOptions):
     )
     optimizer: Literal["sgd", "adam"] = Field("adam", description="Update rule.")
     learning_rate: float = Field(1e-2, gt=0, le=100, description="Step length.")
-    softmax_over: Literal["seen"] = Field("seen", description="Every class is its own output.")
     memory_samples: int | None = Field(
         None, ge=1, description="Exemplars at most; null fills three quarters of the free budget."
     )
     window_samples: int | None = Field(
         None, ge=1, description="Samples of the present experience at most, to herd from."
     )
-    replay_batch: int = Field(64, ge=1, le=65536, description="Exemplars replayed in one step.")
+    replay_batch: int = Field(
+        64, ge=1, le=65536, description="Rehearsed in one step: half exemplars, half window."
+    )
     codec: str = Field("uint8", description="How an exemplar is stored.")
 
 
@@ -84,9 +85,14 @@ class ICaRL(GradientStrategy):
         self.memories["window"].add(batch, self.rng)
 
     def training_batch(self, batch: Batch) -> Batch:
-        """New samples, whose classes are new from now on, and exemplars."""
+        """New samples, whose classes are new from now on, with exemplars and the window.
+
+        The paper trains on both again and again until the next experience comes.
+        """
         self.old[batch.classes] = False
-        return Batch.concat([batch, self.rehearse(self.icarl_options.replay_batch)])
+        half = -(-self.icarl_options.replay_batch // 2)
+        rehearsed = [self.rehearse(half, memory) for memory in ("memory", "window")]
+        return Batch.concat([batch, *rehearsed])
 
     def loss(self, batch: Batch, forward: Forward) -> tuple[float, Float32]:
         """Mean binary cross-entropy over samples and classes (algorithm 3)."""
@@ -141,7 +147,10 @@ class ICaRL(GradientStrategy):
 
     def scores(self, latents: Float32, context: int | None = None) -> Float32:
         """Inner products with the means; as both have unit length, the nearest is largest."""
-        return l2(self.head.features(self.weights, latents)) @ self.means.T
+        scores: Float32 = l2(self.head.features(self.weights, latents)) @ self.means.T
+        if context is None:
+            return scores
+        return self.allowed_logits(scores, np.full(len(scores), context, dtype=np.int64))
 
     @property
     def icarl_options(self) -> ICaRLOptions:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from clusters import QUICK_CHECKS, conforms, draw, make, teach
+from clusters import QUICK_CHECKS, accuracy, conforms, draw, make, teach
 
 from edge_cl.types import Batch
 
@@ -106,6 +106,15 @@ def test_what_is_served_is_what_the_end_will_make(rng):
     provisional = cwr.publish().scores(probe)
     cwr.end_experience()
     np.testing.assert_array_equal(cwr.publish().scores(probe), provisional)
+
+
+def test_a_context_limits_what_is_served(rng):
+    cwr = make("cwr", softmax_over="context", learning_rate=0.5)
+    for context, classes in enumerate(((0, 1), (2, 3))):
+        teach(cwr, draw(rng, classes, 60, context=context))
+        cwr.end_experience()
+    for context, classes in enumerate(((0, 1), (2, 3))):
+        assert accuracy(cwr, draw(rng, classes, 100), context) > 0.95
 
 
 @pytest.mark.parametrize("check", QUICK_CHECKS, ids=lambda check: check.__name__)
