@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -265,10 +265,18 @@ class Learner:
         rows, tables = self._admit(latents, labels, contexts)
         if not len(rows):
             return
+        present = self._labels, self._contexts
         self._labels, self._contexts = tables
-        self._strategy.grow(len(self._labels), len(self._contexts), self._allowed_bytes())
         batch = self._batch(rows, labels, contexts, ids)
-        self._strategy.observe(batch)
+        for start, stop in _growth(batch, len(present[0]), len(present[1])):
+            self._labels = tables[0].first(
+                max(len(present[0]), int(batch.classes[:stop].max()) + 1)
+            )
+            self._contexts = tables[1].first(
+                max(len(present[1]), int(batch.contexts[:stop].max()) + 1)
+            )
+            self._strategy.grow(len(self._labels), len(self._contexts), self._allowed_bytes())
+            self._strategy.observe(batch[start:stop])
         self._counts += [0] * (len(self._labels) - len(self._counts))
         for c in batch.classes:
             self._counts[c] += 1
@@ -475,6 +483,23 @@ def checked_latents(latents: Array, spec: LatentSpec) -> Float32:
             f"most {LARGEST_LATENT:g} in magnitude"
         )
     return rows.astype(np.float32)
+
+
+def _growth(batch: Batch, classes: int, contexts: int) -> Iterator[tuple[int, int]]:
+    """Parts of a batch that each begin where a class or a context is new.
+
+    Growing as names appear, not all at once before, makes a call with many samples the
+    same lesson as many calls with one.
+    """
+    start = 0
+    for row in range(len(batch)):
+        if batch.classes[row] >= classes or batch.contexts[row] >= contexts:
+            classes = max(classes, int(batch.classes[row]) + 1)
+            contexts = max(contexts, int(batch.contexts[row]) + 1)
+            if row > start:
+                yield start, row
+                start = row
+    yield start, len(batch)
 
 
 def _context_names(contexts: Contexts, count: int) -> list[str | None]:

@@ -52,6 +52,10 @@ class NameTable:
             raise NotFound(f"no {self.kind} is named {name!r}; there are: {known}")
         return self._numbers[name]
 
+    def first(self, count: int) -> NameTable:
+        """The table of the first `count` names."""
+        return self if count == len(self) else NameTable(self.kind, self.names[:count])
+
     def with_names(self, names: Iterable[str]) -> NameTable:
         """A table that has all `names`: the same one, or a larger.
 

@@ -64,7 +64,6 @@ def store(full: Float32, triangle: Array, variance: Float32, rng: np.random.Gene
     variance[:] = np.diagonal(full)
     spread = np.sqrt(variance)
     spread[spread == 0] = 1
-    scaled: Float32 = full / spread[:, None]
-    scaled /= spread
+    scaled = full / spread[:, None] / spread
     for row, part in _rows(len(variance)):
-        triangle[part] = rounded(scaled[row, :row], rng)
+        triangle[part] = rounded(scaled[row, :row].astype(np.float32), rng)

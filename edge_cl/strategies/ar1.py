@@ -20,7 +20,12 @@ class AR1Options(CWROptions, MemoryOptions):
 
     codec: str = Field("uint4", description="How an exemplar is stored.")
     selection: str = Field("class_balanced", description="Which samples stay in the memory.")
-    experience_samples: int | None = None
+    experience_samples: int | None = Field(
+        None,
+        ge=1,
+        description="Consolidate after this many samples, beside changes of the context and "
+        "explicit ends; null leaves it to those.",
+    )
     strength: float = Field(
         1.0, ge=0, description="Weight of the penalty on hidden layers; 0 is AR1*free."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from edge_cl.equations import consolidation_weight
 from edge_cl.options import HeadOptions, Options
@@ -16,7 +17,12 @@ from edge_cl.types import Array, Batch, Float32, Int64
 class CWROptions(HeadOptions):
     """Options of CWR*."""
 
-    experience_samples: int | None = 300
+    experience_samples: int | None = Field(
+        300,
+        ge=1,
+        description="Consolidate after this many samples, beside changes of the context and "
+        "explicit ends; null leaves it to those.",
+    )
 
 
 class CWR(GradientStrategy):

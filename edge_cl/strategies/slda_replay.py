@@ -258,8 +258,11 @@ class SLDAReplay(GradientStrategy):
         # Shrinking correlations, not covariances, treats features of any scale alike.
         related = matrix / spread[:, None] / spread * (1 - self._options.shrinkage)
         related[np.diag_indices(len(spread))] = 1
-        solved = (np.linalg.solve(related, (means / spread).T) / spread[:, None]).T
-        self.intercepts = (-0.5 * (solved * means).sum(axis=1)).astype(np.float32)
+        # What all classes have in common decides nothing, and would eat the 8 bits.
+        common = means.mean(axis=0)
+        apart = means - common
+        solved = (np.linalg.solve(related, (apart / spread).T) / spread[:, None]).T
+        self.intercepts = -(solved * (apart / 2 + common)).sum(axis=1).astype(np.float32)
         self.steps = (np.maximum(np.abs(solved).max(axis=1), 1e-30) / 127).astype(np.float32)
         self.coefficients = np.rint(solved / self.steps[:, None]).astype(np.int8)
 
