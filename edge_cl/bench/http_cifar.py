@@ -57,6 +57,25 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """What all runs share.
+
+    Parameters
+    ----------
+    budget
+        Memory budget of the learner.
+    orders
+        Class orders.
+    boundaries
+        Whether the service is told where an experience ends.
+    """
+
+    budget: str
+    orders: int
+    boundaries: bool
+
+
+@dataclass(frozen=True)
 class Result:
     """What one strategy reached with one extractor.
 
@@ -102,6 +121,7 @@ class Result:
 @click.option("--train", default=10_000, show_default=True, help="Images to teach, each once.")
 @click.option("--test", default=2_000, show_default=True, help="Images to test with.")
 @click.option("--orders", default=3, show_default=True, help="Class orders.")
+@click.option("--boundaries", is_flag=True, help="Tell the service where an experience ends.")
 @click.option(
     "--max-gap",
     type=float,
@@ -118,6 +138,7 @@ def http_cifar(
     train: int,
     test: int,
     orders: int,
+    boundaries: bool,
     max_gap: float | None,
     output: Path | None,
     as_json: bool,
@@ -129,16 +150,17 @@ def http_cifar(
     with working("reading the images"):
         found = find_images()
     images = found.part(train // len(found.labels), test // len(found.labels))
+    protocol = Protocol(budget, orders, boundaries)
     results: list[Result] = []
     for extractor in extractors or _at_hand():
         own: list[Result] = []
-        for result in _measure(extractor, strategies, budget, images, orders):
+        for result in _measure(extractor, strategies, protocol, images):
             own.append(result)
             # After every result: a long run that is broken off leaves what it found.
             if output is not None:
-                _report(own, images, budget, orders).write(output)
+                _report(own, images, protocol).write(output)
         results += own
-    report = _report(results, images, budget, orders)
+    report = _report(results, images, protocol)
     if as_json:
         print_json(report.figures)
     else:
@@ -154,16 +176,23 @@ def _at_hand() -> list[str]:
 
 
 def _measure(
-    extractor: str, strategies: Sequence[str], budget: str, images: LabelledImages, orders: int
+    extractor: str, strategies: Sequence[str], protocol: Protocol, images: LabelledImages
 ) -> Iterator[Result]:
     name = Path(extractor).stem
     with working(f"the offline bound of {name}"):
         offline = offline_accuracy(extractor, images)
     for strategy in strategies:
-        settings = {"extractor": extractor, "strategy": strategy, "memory_budget": budget}
+        settings = {
+            "extractor": extractor,
+            "strategy": strategy,
+            "memory_budget": protocol.budget,
+        }
         begun = time.monotonic()
-        runs = [_one_order(settings, images, seed) for seed in range(orders)]
-        taught = orders * sum(map(len, images.train.values()))
+        runs = [
+            _one_order(settings, images, seed, protocol.boundaries)
+            for seed in range(protocol.orders)
+        ]
+        taught = protocol.orders * sum(map(len, images.train.values()))
         yield Result(
             extractor=name,
             strategy=strategy,
@@ -174,7 +203,9 @@ def _measure(
         )
 
 
-def _one_order(settings: dict[str, str], images: LabelledImages, seed: int) -> tuple[float, int]:
+def _one_order(
+    settings: dict[str, str], images: LabelledImages, seed: int, boundaries: bool
+) -> tuple[float, int]:
     """Accuracy on all classes at the end, and the most bytes that the ledger gave."""
     order = images.labels
     if seed:
@@ -191,7 +222,8 @@ def _one_order(settings: dict[str, str], images: LabelledImages, seed: int) -> t
     ):
         for experience in experiences:
             _teach(client, experience, advance)
-            client.end_experience()
+            if boundaries:
+                client.end_experience()
             ledger_bytes = max(ledger_bytes, sum(client.state()["memory"].values()))
         return _accuracy(client, images, advance), ledger_bytes
 
@@ -213,7 +245,7 @@ def _accuracy(client: Client, images: LabelledImages, advance: Advance) -> float
     return right / sum(map(len, images.test.values()))
 
 
-def _report(results: list[Result], images: LabelledImages, budget: str, orders: int) -> Report:
+def _report(results: list[Result], images: LabelledImages, protocol: Protocol) -> Report:
     rows = [
         (
             result.extractor,
@@ -230,11 +262,16 @@ def _report(results: list[Result], images: LabelledImages, budget: str, orders: 
     tested = sum(map(len, images.test.values()))
     notes = [
         f"{images.source}: {taught:,} training images, each once, {CLASSES_AT_ONCE} classes after "
-        f"{CLASSES_AT_ONCE}, {REQUEST_IMAGES} a request; {tested:,} test images; budget {budget}; "
-        f"mean ± standard deviation over {orders} class orders. Offline is a logistic regression "
+        f"{CLASSES_AT_ONCE}, {REQUEST_IMAGES} a request; {tested:,} test images; budget {protocol.budget}; "
+        f"mean ± standard deviation over {protocol.orders} class orders; the service is "
+        f"{'' if protocol.boundaries else 'not '}told where an experience ends. Offline is a logistic regression "
         "on the latents of all training images at once. Images/s includes testing and starting."
     ]
-    figures = {"budget": budget, "images": images.source, "results": [vars(r) for r in results]}
+    figures = {
+        **vars(protocol),
+        "images": images.source,
+        "results": [vars(result) for result in results],
+    }
     columns = ["extractor", "strategy", "offline %", "accuracy %", "gap", "bytes", "images/s"]
     title = "Class-incremental through HTTP"
     return Report(f"http-cifar-{results[0].extractor}", title, columns, rows, figures, notes)
