@@ -258,15 +258,6 @@ def _report(results: list[Result], images: LabelledImages, protocol: Protocol) -
         )
         for result in results
     ]
-    taught = sum(map(len, images.train.values()))
-    tested = sum(map(len, images.test.values()))
-    notes = [
-        f"{images.source}: {taught:,} training images, each once, {CLASSES_AT_ONCE} classes after "
-        f"{CLASSES_AT_ONCE}, {REQUEST_IMAGES} a request; {tested:,} test images; budget {protocol.budget}; "
-        f"mean ± standard deviation over {protocol.orders} class orders; the service is "
-        f"{'' if protocol.boundaries else 'not '}told where an experience ends. Offline is a logistic regression "
-        "on the latents of all training images at once. Images/s includes testing and starting."
-    ]
     figures = {
         **vars(protocol),
         "images": images.source,
@@ -274,7 +265,21 @@ def _report(results: list[Result], images: LabelledImages, protocol: Protocol) -
     }
     columns = ["extractor", "strategy", "offline %", "accuracy %", "gap", "bytes", "images/s"]
     title = "Class-incremental through HTTP"
-    return Report(f"http-cifar-{results[0].extractor}", title, columns, rows, figures, notes)
+    name = f"http-cifar-{results[0].extractor}"
+    return Report(name, title, columns, rows, figures, _notes(images, protocol))
+
+
+def _notes(images: LabelledImages, protocol: Protocol) -> list[str]:
+    taught = sum(map(len, images.train.values()))
+    tested = sum(map(len, images.test.values()))
+    told = "" if protocol.boundaries else "not "
+    return [
+        f"{images.source}: {taught:,} training images, each once, {CLASSES_AT_ONCE} classes after "
+        f"{CLASSES_AT_ONCE}, {REQUEST_IMAGES} a request; {tested:,} test images; budget "
+        f"{protocol.budget}; mean ± standard deviation over {protocol.orders} class orders. The "
+        f"service is {told}told where an experience ends. Offline is a logistic regression on the "
+        "latents of all training images at once. Images/s includes testing and starting."
+    ]
 
 
 def _spread(accuracies: list[float]) -> str:
