@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 import edge_cl
-from service import handlers
+from service import answers
 from service.config import Settings
 from service.gauges import Gauges
 from service.middleware import AccessLog, ApiKey, UnreadBody
@@ -66,7 +66,7 @@ def create_app(settings: Settings, extractor: Extractor | None) -> FastAPI:
         ],
     )
     app.state.serving = serving
-    handlers.install(app)
+    answers.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.state.routes = [route for router in ROUTERS for route in router.routes]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.process import resident_bytes
+from service.machine import resident_bytes
 from service.registry import Registry
 
 __all__ = ["Gauges"]

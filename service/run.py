@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from service import logs, process
+from service import logs, machine
 from service.config import ConfigError, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def serve(settings: Settings) -> int:
     What is queued then is answered, every learner is saved.
     """
     begun = time.monotonic()
-    process.limit_malloc()
-    process.limit_blas()
+    machine.limit_malloc()
+    machine.limit_blas()
     logs.configure(settings.log_level, settings.log_format)
     # Only now: it loads NumPy.
     from edge_cl.errors import EdgeCLError

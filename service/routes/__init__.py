@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from service.routes import (
+    about,
     classes,
     experience,
     health,
-    info,
     learners,
     pages,
     predict,
@@ -25,7 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     classes.router,
     experience.router,
     strategies.router,
-    info.router,
+    about.router,
     health.router,
     pages.router,
 )

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.answers import of_validation
 from service.errors import KINDS, Problem
-from service.handlers import of_validation
 from service.schemas import ProblemBody
 from service.serving import serving_of
 

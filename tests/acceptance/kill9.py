@@ -34,7 +34,7 @@ from PIL import Image
 
 from edge_cl.extractor import load_extractor
 from edge_cl.local_service import LocalService
-from service import process
+from service import machine
 from service.journal import Journal
 from service.operations import decode
 from service.store import Origin
@@ -151,7 +151,7 @@ class Report:
 
 def run(folder: Path, kills: int, seed: int, clients: int = 4) -> Report:
     """Teach, kill `kills` times, compare."""
-    process.limit_blas()
+    machine.limit_blas()
     begun = time.monotonic()
     rng = random.Random(seed)
     dim = load_extractor("default").spec.dim

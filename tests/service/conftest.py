@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving_kit import Running, ServerProcess, add_learner, settings_for
+from serving_kit import OwnServer, Running, add_learner, settings_for
 
 from edge_cl.extractor import Extractor, load_extractor
 
@@ -43,11 +43,11 @@ def latents(start: Callable[..., Running]) -> Running:
 
 
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    started: list[ServerProcess] = []
+def servers(tmp_path: Path) -> Iterator[Callable[..., OwnServer]]:
+    started: list[OwnServer] = []
 
-    def begin(**settings: Any) -> ServerProcess:
-        started.append(ServerProcess(tmp_path / "data", **settings).start())
+    def begin(**settings: Any) -> OwnServer:
+        started.append(OwnServer(tmp_path / "data", **settings).start())
         return started[-1]
 
     yield begin

@@ -110,7 +110,7 @@ class Running:
             assert problem["status"] == response.status_code != 500
 
 
-class ServerProcess:
+class OwnServer:
     """``python -m service`` in a process of its own."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
@@ -120,7 +120,7 @@ class ServerProcess:
         }  # fmt: skip
         self.log = folder.with_suffix(".log")
 
-    def start(self) -> ServerProcess:
+    def start(self) -> OwnServer:
         names = {f"EDGE_CL_{name.upper()}": str(value) for name, value in self.settings.items()}
         environment = {
             **{n: v for n, v in os.environ.items() if not n.startswith("EDGE_CL_")},

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-from serving_kit import ServerProcess, add_learner, jpeg, lesson
+from serving_kit import OwnServer, add_learner, jpeg, lesson
 
 SAMPLES = "/v1/learners/l/samples"
 IMAGES = b"POST /v1/learners/default/samples HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
@@ -24,7 +24,7 @@ TINY = {"max_body_bytes": "1048576", "body_timeout_s": 0.8, "header_timeout_s": 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
     """A server with small limits, which no test may bring down."""
-    server = ServerProcess(tmp_path_factory.mktemp("guarded") / "data", **TINY).start()
+    server = OwnServer(tmp_path_factory.mktemp("guarded") / "data", **TINY).start()
     add_learner(server.client)
     yield server
     assert server.client.post(SAMPLES, json=lesson(0)).status_code == 201
@@ -43,8 +43,8 @@ def until_closed(connection):
     return received
 
 
-def test_sigterm_answers_what_waits_saves_and_exits_with_0(processes):
-    server = processes(strategy="ar1")
+def test_sigterm_answers_what_waits_saves_and_exits_with_0(servers):
+    server = servers(strategy="ar1")
     add_learner(server.client)
     with ThreadPoolExecutor(8) as pool:
         answers = [
@@ -56,7 +56,7 @@ def test_sigterm_answers_what_waits_saves_and_exits_with_0(processes):
         answered = [one.result() for one in answers if not one.exception()]
         acknowledged = [number for one in answered for number in one.json()["ids"]]
     assert server.exit_code() == 0
-    server = processes(strategy="ar1")
+    server = servers(strategy="ar1")
     assert not [line for line in server.log.read_text().splitlines() if "ERROR" in line]
     stored = server.client.get(SAMPLES, params={"limit": 1000}).json()["items"]
     assert {item["id"] for item in stored} >= set(acknowledged)
@@ -64,13 +64,13 @@ def test_sigterm_answers_what_waits_saves_and_exits_with_0(processes):
     assert 'edge_cl_wal_lag_records{learner="l"} 0.0' in metrics
 
 
-def test_an_idempotency_key_survives_kill_9(processes):
-    server = processes()
+def test_an_idempotency_key_survives_kill_9(servers):
+    server = servers()
     add_learner(server.client)
     key = {"Idempotency-Key": "once"}
     first = server.client.post(SAMPLES, json=lesson(0, 1), headers=key)
     server.end(signal.SIGKILL)
-    server = processes()
+    server = servers()
     again = server.client.post(SAMPLES, json=lesson(0, 1), headers=key)
     assert again.headers["Idempotent-Replayed"] == "true"
     assert again.content == first.content
@@ -143,9 +143,9 @@ def test_a_hundred_half_open_clients_shut_nobody_out(guarded):
         connection.close()
 
 
-def test_memory_and_modules(processes):
+def test_memory_and_modules(servers):
     """Real images through the built-in extractor; ``edge-cl bench memory`` measures at length."""
-    server = processes(strategy="ar1", memory_budget="8MiB")
+    server = servers(strategy="ar1", memory_budget="8MiB")
     idle = psutil.Process(server.process.pid).memory_info().rss
     headers = {"Content-Type": "image/jpeg"}
     for number in range(60):
@@ -228,8 +228,8 @@ def test_what_cannot_be_served_is_said_in_one_line(tmp_path, settings, said):
     assert "Traceback" not in stderr
 
 
-def test_a_port_in_use_is_an_error(processes, tmp_path):
-    server = processes()
+def test_a_port_in_use_is_an_error(servers, tmp_path):
+    server = servers()
     other = tmp_path / "other"
     other.mkdir()
     code, stderr = outcome(other, port=server.url.rsplit(":", 1)[1])
@@ -238,8 +238,8 @@ def test_a_port_in_use_is_an_error(processes, tmp_path):
     assert "in use" in stderr
 
 
-def test_log_lines_are_json_on_request(processes):
-    server = processes(log_format="json")
+def test_log_lines_are_json_on_request(servers):
+    server = servers(log_format="json")
     server.client.get("/v1/learners/nobody", headers={"X-Request-ID": "r-1"})
     deadline = time.monotonic() + 5
     lines = []

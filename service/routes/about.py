@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 import edge_cl
-from service.process import resident_bytes, total_memory_bytes
+from service.machine import resident_bytes, total_memory_bytes
 from service.registry import extractor_summary
 from service.routes.documents import json_answer, problems
 from service.serving import serving_of
