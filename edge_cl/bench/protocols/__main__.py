@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from edge_cl.bench.protocols.page import write_page
 from edge_cl.bench.report import machine
 
 PACKAGE = "edge_cl.bench.protocols"
@@ -42,6 +43,8 @@ def main(
             click.echo(f"{protocol} {method} seed {seed}: {100 * result['accuracy']:.2f} %")
             if not quick:
                 write_run(path, result)
+    if not quick:
+        write_page(out, protocol, module)
 
 
 def write_run(path: Path, result: dict[str, Any]) -> None:
