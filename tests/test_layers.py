@@ -15,7 +15,7 @@ LAYERS = (
     {"edge_cl.strategies", "edge_cl.extractor", "edge_cl.checkpoint", "edge_cl.names"},
     {"edge_cl.generator", "edge_cl.isolation"},
     {"edge_cl.strategy"},
-    {"edge_cl.column"},
+    {"edge_cl.normalised_head", "edge_cl.column"},
     {"edge_cl.memory", "edge_cl.head"},
     {"edge_cl.options"},
     {"edge_cl.codec", "edge_cl.optimizer", "edge_cl.projection", "edge_cl.triangle"},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from edge_cl.equations import path_importance
+from edge_cl.normalised_head import NormalisedHead
 from edge_cl.options import MemoryOptions, Options
 from edge_cl.state import Slot
 from edge_cl.strategies.cwr import CWR, CWROptions
@@ -31,6 +32,14 @@ class AR1Options(CWROptions, MemoryOptions):
     )
     damping: float = Field(1e-7, gt=0, description="The xi of Synaptic Intelligence.")
     largest_importance: float = Field(1e-3, gt=0, description="Importances are clipped to this.")
+    norm: Literal["none", "batch", "batch_renorm"] = Field(
+        "none", description="Normalisation of hidden layers over the batch."
+    )
+    norm_momentum: float = Field(
+        0.05, gt=0, le=1, description="Share of a batch in the running statistics."
+    )
+    largest_ratio: float = Field(1.25, ge=1, description="Clips batch renormalisation's r.")
+    largest_shift: float = Field(0.5, ge=0, description="Clips batch renormalisation's d.")
 
 
 class AR1(CWR):
@@ -54,6 +63,21 @@ class AR1(CWR):
     importance: Float32
     anchor: Float32
 
+    def setup(self) -> None:
+        """A head with normalised hidden layers, if the options say so."""
+        super().setup()
+        options = self.ar1_options
+        if options.norm != "none":
+            renormalised = options.norm == "batch_renorm"
+            self.head = NormalisedHead(
+                self.spec.dim,
+                options.hidden,
+                bias=self.last_layer_bias,
+                largest_ratio=options.largest_ratio if renormalised else 1.0,
+                largest_shift=options.largest_shift if renormalised else 0.0,
+                momentum=options.norm_momentum,
+            )
+
     @property
     def trains_body(self) -> bool:
         """Hidden layers always learn."""
@@ -76,28 +100,46 @@ class AR1(CWR):
 
     def training_batch(self, batch: Batch) -> Batch:
         """The new samples and `replay_batch` exemplars, all counted by CWR*."""
-        assert isinstance(self.options, MemoryOptions)
         return super().training_batch(
-            Batch.concat([batch, self.rehearse(self.options.replay_batch)])
+            Batch.concat([batch, self.rehearse(self.ar1_options.replay_batch)])
         )
+
+    def loss_gradient(self, batch: Batch) -> tuple[float, Float32]:
+        """As that of any head; a normalised one looks at the whole batch, and tracks it."""
+        if not isinstance(self.head, NormalisedHead):
+            return super().loss_gradient(batch)
+        forward = self.head.training_forward(self.weights, batch.latents)
+        value, by_logits = self.loss(batch, forward)
+        self.head.track(self.weights, forward)
+        return value, self.head.gradient(self.weights, forward, by_logits)
 
     def update(self, gradient: Float32) -> None:
         """Step down loss and penalty; add the loss's share of the move to the path."""
-        assert isinstance(self.options, AR1Options)
         size = self.head.body_size
         of_loss, before = gradient[:size].copy(), self.weights[:size].copy()
         gradient[:size] += (
-            np.float32(2 * self.options.strength) * self.importance * (before - self.anchor)
+            np.float32(2 * self.ar1_options.strength) * self.importance * (before - self.anchor)
         )
         super().update(gradient)
+        if isinstance(self.head, NormalisedHead):
+            # Weight decay would move what has no gradient.
+            kept = np.flatnonzero(self.head.statistics())
+            self.weights[kept] = before[kept]
         self.path -= of_loss * (self.weights[:size] - before)
 
     def end(self, experience: Experience) -> None:
         """Consolidate the last layer; add importance, and move the anchor here."""
-        assert isinstance(self.options, AR1Options)
         super().end(experience)
         body = self.weights[: self.head.body_size]
-        self.importance += path_importance(self.path, body, self.anchor, self.options.damping)
-        np.minimum(self.importance, self.options.largest_importance, out=self.importance)
+        self.importance += path_importance(self.path, body, self.anchor, self.ar1_options.damping)
+        np.minimum(self.importance, self.ar1_options.largest_importance, out=self.importance)
+        if isinstance(self.head, NormalisedHead):
+            self.importance[~self.head.matrices()] = 0
         self.anchor[:] = body
         self.path[:] = 0
+
+    @property
+    def ar1_options(self) -> AR1Options:
+        """The options, as those of AR1."""
+        assert isinstance(self.options, AR1Options)
+        return self.options
