@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -42,6 +43,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # As an exception, so that what a command started ends with it; `serve` has its own way.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(exits.TERMINATED))
     sys.exit(run())
 
 

@@ -15,3 +15,5 @@ FAILED = 5
 """What was asked could not be done on this machine: budget, extractor, missing package."""
 INTERRUPTED = 130
 """Ctrl-C."""
+TERMINATED = 143
+"""SIGTERM."""
