@@ -213,12 +213,18 @@ def run_command(
         names or strategies.names(), scenarios, budgets, orders,
         source=source, options=parse_pairs(pairs), points=points, limit_s=limit_s,
     ):  # fmt: skip
-        try:
-            click.echo(_line(settings, run(settings, out)["outcome"]))
-        except Exception as error:  # one broken strategy must not cost the others their night
-            broken += 1
-            click.echo(f"{settings.strategy} {settings.scenario}: {error!r}", err=True)
+        broken += not _attempt(settings, out)
     return 1 if broken else 0
+
+
+def _attempt(settings: Settings, out: Path) -> bool:
+    """Run, and say what came of it; a broken strategy must not cost the others their runs."""
+    try:
+        click.echo(_line(settings, run(settings, out)["outcome"]))
+    except Exception as error:
+        click.echo(f"{settings.strategy} {settings.scenario}: {error!r}", err=True)
+        return False
+    return True
 
 
 def _line(settings: Settings, outcome: Mapping[str, Any]) -> str:
