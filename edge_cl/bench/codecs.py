@@ -19,7 +19,7 @@ from edge_cl.codec.chunks import pack_chunks
 from edge_cl.commands.output import progress_bar
 from edge_cl.equations import one_hot, power_l2
 from edge_cl.memory import ReplayMemory
-from edge_cl.types import Batch, Float32, Int64
+from edge_cl.types import Batch, Float32, Float64, Int64
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 HELD_OUT = 2000
@@ -129,13 +129,13 @@ def ridge_percent(
     centre, level = latents.mean(axis=0), targets.mean(axis=0)
     values, axes = np.linalg.eigh((latents - centre).T @ (latents - centre))
     moment = axes.T @ ((latents - centre).T @ (targets - level))
-    projected = [(power_l2(part[0]) - centre) @ axes for part in (choice, test)]
-    hits = []
-    for ridge in RIDGES:
-        weights = moment / (values + ridge)[:, None]
-        found = [(part @ weights + level).argmax(axis=1) for part in projected]
-        hits.append([np.mean(f == part[1]) for f, part in zip(found, (choice, test), strict=True)])
-    return 100 * float(max(hits, key=lambda pair: pair[0])[1])
+    fits = [axes @ (moment / (values + ridge)[:, None]) for ridge in RIDGES]
+
+    def percent(weights: Float64, latents: Float32, classes: Int64) -> float:
+        scores = power_l2(latents) @ weights + (level - centre @ weights)
+        return 100 * float(np.mean(scores.argmax(axis=1) == classes))
+
+    return percent(max(fits, key=lambda weights: percent(weights, *choice)), *test)
 
 
 def costs(name: str, dataset: Dataset) -> tuple[int, float]:
