@@ -2,8 +2,12 @@
 
 from importlib.util import find_spec
 
-NEEDS = {"test_build.py": ("torch", "onnx"), "test_split.py": ("torch", "onnx"),
-         "test_pretrain.py": ("torch", "onnx")}  # fmt: skip
+NEEDS = {
+    "test_build.py": ("torch", "onnx"),
+    "test_pretrain.py": ("torch", "onnx"),
+    "test_reference.py": ("onnx",),
+    "test_split.py": ("torch", "onnx"),
+}
 
 collect_ignore = [
     name for name, packages in NEEDS.items() if not all(find_spec(p) for p in packages)
