@@ -85,10 +85,10 @@ class Journal:
             if self.fact("format") != FORMAT:
                 raise JournalError(f"{path} has format {self.fact('format')}, known is {FORMAT}")
             self._load_position()
+            self._watermark = os.open(watermark_path(path), os.O_RDWR | os.O_CREAT, 0o600)
         except BaseException:
             self._connection.close()
             raise
-        self._watermark = os.open(watermark_path(path), os.O_RDWR | os.O_CREAT, 0o600)
 
     def _load_position(self) -> None:
         last, top_id = self._connection.execute(
@@ -122,8 +122,9 @@ class Journal:
         last = entries[-1]
         self.last_sequence = last.sequence
         self.next_id = last.first_id + len(last.operation.samples)
-        # Not synced: it may lag behind the commit, but never runs ahead of it.
-        os.pwrite(self._watermark, pack_watermark(self.last_sequence, self.next_id), 0)
+        # Neither synced nor insisted on: it may lag behind the commit, but never runs ahead of it.
+        with contextlib.suppress(OSError):
+            os.pwrite(self._watermark, pack_watermark(self.last_sequence, self.next_id), 0)
 
     def rows(self, after: int = 0) -> Iterator[Row]:
         """All rows beyond sequence `after`, in order."""
@@ -194,6 +195,8 @@ class Journal:
 
     def raise_floor(self, sequence: int, next_id: int) -> None:
         """Never number anew what was already acknowledged once."""
+        if sequence <= self.last_sequence and next_id <= self.next_id:
+            return
         with self._transaction() as connection:
             raised = ((sequence, "floor_sequence"), (next_id, "floor_id"))
             connection.executemany("UPDATE fact SET value=max(value, ?) WHERE name=?", raised)
@@ -231,10 +234,13 @@ class Journal:
 
     def used_bytes(self) -> int:
         """Bytes of the database that hold something."""
-        pages, free, size = (
-            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("page_count", "freelist_count", "page_size")
-        )
+        try:
+            pages, free, size = (
+                int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        except sqlite3.Error as error:
+            raise JournalError(str(error)) from error
         return (pages - free) * size
 
     def sound(self) -> bool:
@@ -308,10 +314,14 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     )
     # A damaged text must reach the checksum, not stop the scan.
     connection.text_factory = lambda encoded: encoded.decode("utf-8", "replace")
-    connection.execute("PRAGMA cache_size=-512")
-    if not read_only:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+    try:
+        connection.execute("PRAGMA cache_size=-512")
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -351,6 +361,10 @@ def forget_samples(connection: sqlite3.Connection, first: int, last: int) -> Non
 
 
 def is_full(error: sqlite3.Error) -> bool:
-    """Whether SQLite failed for want of room."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code == 13 or "full" in str(error)
+    """Whether SQLite failed for want of room; by its words, since Python 3.10 gives no codes."""
+    return "full" in str(error)
+
+
+def is_ruined(error: Exception) -> bool:
+    """Whether the file itself is damaged, and not the disk full or the file in use."""
+    return any(words in str(error) for words in ("malformed", "not a database", "unsupported file"))

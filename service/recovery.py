@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.journal import ROW_FIELDS, Journal, connect
+from service.journal import ROW_FIELDS, Journal, connect, is_ruined
 from service.records import Damage, Keep, Row
 from service.watermark import read_watermark, watermark_path
 
@@ -47,14 +47,18 @@ def open_journal(path: Path, keep: Keep, saved: Saved, quarantine: Path) -> Jour
     # Opening replays the WAL and forgets what does not check: keep it until that is known.
     spare = _spare_copy(wal)
     journal, ruined = _open_or_rebuild(path, keep, reached, quarantine)
-    damages = list(_damages(journal, reached, saved, ruined))
-    if damages:
-        journal.record(damages)
-        if spare is not None:
-            _move(spare, quarantine)
+    try:
+        damages = list(_damages(journal, reached, saved, ruined))
+        if damages:
+            journal.record(damages)
+        journal.raise_floor(reached.sequence, reached.next_id)
+    except BaseException:
+        journal.close()
+        raise
+    if spare is not None and damages:
+        _move(spare, quarantine)
     elif spare is not None:
         spare.unlink()
-    journal.raise_floor(reached.sequence, reached.next_id)
     return journal
 
 
@@ -111,7 +115,9 @@ def _open_or_rebuild(
             return journal, None
         journal.close()
         reason = "SQLite finds its structure damaged"
-    except (sqlite3.DatabaseError, TypeError) as error:
+    except sqlite3.DatabaseError as error:
+        if not is_ruined(error):
+            raise
         reason = f"SQLite cannot read the file: {error}"
     ruins = _set_aside(path, quarantine)
     journal = Journal(path, keep)
@@ -156,9 +162,14 @@ def _readable(old: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
 
 
 def _spare_copy(wal: Path) -> Path | None:
-    if not wal.exists() or wal.stat().st_size == 0:
-        return None
-    return Path(shutil.copyfile(wal, wal.with_suffix(".before-start")))
+    spare = wal.with_suffix(".before-start")
+    try:
+        if wal.stat().st_size > 0:
+            return Path(shutil.copyfile(wal, spare))
+    except OSError:
+        # No WAL, or no room for a copy of it: neither may keep the service from starting.
+        spare.unlink(missing_ok=True)
+    return None
 
 
 def _move(path: Path, quarantine: Path) -> Path:

@@ -37,9 +37,9 @@ __all__ = ["DEFAULT", "Registry", "ServedLearner"]
 log = logging.getLogger("edge_cl.registry")
 
 DEFAULT = "default"
-UNREADABLE = (
-    EdgeCLError, JournalError, sqlite3.Error, OSError, ValueError, KeyError, TypeError
-)  # fmt: skip
+LONGEST_WAIT_S = 30.0
+DISK = (JournalError, sqlite3.OperationalError, OSError)
+UNREADABLE = (*DISK, EdgeCLError, sqlite3.Error, ValueError, KeyError, TypeError)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "1 to 64 letters, digits, dots, dashes or underscores, not starting with a dot or dash"
 
@@ -85,6 +85,7 @@ class Registry:
         self._folder = settings.folder / "learners"
         self._lock = threading.Lock()
         self._learners: dict[str, ServedLearner] = {}
+        self._closing = threading.Event()
         settings.folder.mkdir(parents=True, exist_ok=True)
         self._folder_lock = take_folder(settings.folder)
         self.ballast = Ballast(settings.folder / "ballast", int(settings.ballast_bytes))
@@ -93,16 +94,16 @@ class Registry:
     def open(self) -> None:
         """Open every learner; when there is none, create ``default``."""
         self._folder.mkdir(exist_ok=True)
+        later: list[str] = []
         for folder in sorted(self._folder.iterdir()):
             if not NAME.fullmatch(folder.name):
                 # Half created or half deleted when the service ended.
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
-            try:
-                self._learners[folder.name] = self._opened(folder)
-            except UNREADABLE as error:
-                log.error("learner %s cannot be opened: %s", folder.name, error)
-                self.unreadable[folder.name] = str(error)
+            if self._try_to_open(folder):
+                later.append(folder.name)
+        if later:
+            threading.Thread(target=self._keep_trying, args=(later,), daemon=True).start()
         if not self._learners and not self.unreadable and self._extractor is not None:
             self.create(DEFAULT, self.default_origin())
 
@@ -136,6 +137,8 @@ class Registry:
             raise Problem("invalid", detail, [FieldError("/name", detail)])
         with self._lock:
             self._check_room(name, origin.memory_budget)
+            if not self.ballast.hold():
+                raise Problem("disk-full", "there is no room left on the disk of the data folder")
             origin.create()
             draft = self._folder / f".new-{secrets.token_hex(8)}"
             try:
@@ -145,7 +148,11 @@ class Registry:
             except OSError as error:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise Problem("disk-full", f"the learner was not created: {error}") from error
-            served = self._opened(self._folder / name)
+            try:
+                served = self._opened(self._folder / name)
+            except (JournalError, sqlite3.Error, OSError) as error:
+                shutil.rmtree(self._folder / name, ignore_errors=True)
+                raise Problem("disk-full", f"the learner was not created: {error}") from error
             self._learners = {**self._learners, name: served}
         return served
 
@@ -191,7 +198,10 @@ class Registry:
 
     def close(self) -> None:
         """Close all learners, which answers and saves."""
-        for served in self._learners.values():
+        self._closing.set()
+        with self._lock:
+            learners, self._learners = self._learners, {}
+        for served in learners.values():
             served.close()
         os.close(self._folder_lock)
 
@@ -223,6 +233,35 @@ class Registry:
         worker.start()
         keys = IdempotencyKeys(store.catalogue, keep.seconds)
         return ServedLearner(folder.name, store, worker, keys)
+
+    def _try_to_open(self, folder: Path) -> bool:
+        """Open a learner; returns whether a later attempt may have more luck."""
+        try:
+            served = self._opened_with_room(folder)
+        except UNREADABLE as error:
+            if str(error) != self.unreadable.get(folder.name):
+                log.error("learner %s cannot be opened: %s", folder.name, error)
+            self.unreadable[folder.name] = str(error)
+            return isinstance(error, DISK)
+        self.unreadable.pop(folder.name, None)
+        self._learners = {**self._learners, folder.name: served}
+        return False
+
+    def _opened_with_room(self, folder: Path) -> ServedLearner:
+        """Open a learner; on a full disk, in the room of the ballast."""
+        try:
+            return self._opened(folder)
+        except DISK:
+            self.ballast.release()
+            return self._opened(folder)
+
+    def _keep_trying(self, names: list[str]) -> None:
+        """Open what a full disk kept closed, as soon as there is room."""
+        wait_s = 1.0
+        while names and not self._closing.wait(wait_s):
+            with self._lock:
+                names = [name for name in names if self._try_to_open(self._folder / name)]
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     def _check_extractor(self, origin: Origin) -> None:
         if origin.extractor_sha256 is None or self._extractor is None:

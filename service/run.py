@@ -33,7 +33,7 @@ def serve(settings: Settings) -> int:
     try:
         extractor = load_extractor(settings)
         return _listen(settings, extractor, begun)
-    except (ConfigError, EdgeCLError) as error:
+    except (ConfigError, EdgeCLError, OSError) as error:
         print(f"edge-cl: {error}", file=sys.stderr)
         return 2
 

@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_cl.errors import EdgeCLError
+from edge_cl import strategies
+from edge_cl.errors import CheckpointError, EdgeCLError
 from edge_cl.learner import Learner
 from edge_cl.types import LatentSpec
 from service.catalogue import Catalogue
@@ -103,15 +104,21 @@ class Store:
         self.failure: str | None = None
         self.replayed = 0
         self._journal_bytes = journal_bytes
+        # A strategy that is missing here must not look like a damaged snapshot.
+        strategies.find(self.origin.strategy)
         self._snapshots = Snapshots(folder / "snapshots")
         self.learner, saved, self.snapshot_at = self._newest_snapshot()
         quarantine = folder / "quarantine"
         self.journal = open_journal(folder / "journal.db", keep, saved, quarantine)
-        self._note_unreachable(saved)
-        self.damages = self.journal.damages()
+        try:
+            self._note_unreachable(saved)
+            self.damages = self.journal.damages()
+            self.catalogue = Catalogue(self.journal.path)
+        except BaseException:
+            self.journal.close()
+            raise
         for damage in self.damages:
             log.error("learner %s: %s", folder.name, describe(damage))
-        self.catalogue = Catalogue(self.journal.path)
         self.saved_sequence = saved.sequence
         self.learned_sequence = saved.sequence
         self._replay()
@@ -150,7 +157,7 @@ class Store:
             try:
                 snapshot = self._snapshots.read(sequence)
                 learner = Learner.from_bytes(snapshot.body)
-            except (DamagedSnapshot, EdgeCLError) as error:
+            except (DamagedSnapshot, CheckpointError) as error:
                 log.error("learner %s: snapshot set aside: %s", self.folder.name, error)
                 self._snapshots.set_aside(sequence, self.folder / "quarantine")
                 continue

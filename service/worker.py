@@ -191,7 +191,15 @@ class Worker:
             self._publish()
         if self._snapshot_due():
             self._save()
-        self._retiring = self._store.over_size and self._store.retire()
+        self._retiring = self._shorten()
+
+    def _shorten(self) -> bool:
+        """Drop old operations if the journal is too large; whether there may be more to drop."""
+        try:
+            return self._store.over_size and self._store.retire()
+        except JournalError as error:
+            self._note_disk(str(error))
+            return False
 
     def _admit(self, jobs: list[Job]) -> list[Job]:
         """The jobs that can be committed together; the others are refused or put back.

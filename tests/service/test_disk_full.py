@@ -54,11 +54,22 @@ def test_a_full_file_system(small_disk):
         for answer in answers:
             if answer.status_code == 201:
                 acknowledged += answer.json()["ids"]
-        assert client.get("/readyz").status_code == 503
         asked = client.post("/v1/learners/l/predict", json={"samples": [{"latent": latent(2)}]})
         assert asked.json()["predictions"][0]["label"] == "class 2"
+        assert client.get("/readyz").status_code == 503
+        refused = client.post("/v1/learners", json={"name": "m", "dim": 8})
+        assert refused.json()["type"].endswith("disk-full")
+        running.close()
+        fill(small_disk / "more")
+        running = Running(settings_for(small_disk / "data"), None)
+        client = running.client
+        assert client.post(SAMPLES, json=lesson(*[0] * 100)).status_code in (503, 507)
+        assert client.get("/readyz").status_code == 503
         (small_disk / "filler").unlink()
-        time.sleep(1.1)
+        (small_disk / "more").unlink()
+        deadline = time.monotonic() + 20
+        while client.get("/readyz").status_code != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
         acknowledged += client.post(SAMPLES, json=lesson(7)).json()["ids"]
         assert client.get("/readyz").status_code == 200
         running.close()
