@@ -11,6 +11,7 @@ BENCHES = {
     "http-cifar": Lazy("edge_cl.bench.http_cifar:http_cifar", "CIFAR-10 through HTTP."),
     "extractor": Lazy("edge_cl.bench.extractor:extractor", "Accuracy and speed of an extractor."),
     "run": Lazy("edge_cl.bench.grid:run_command", "Strategies on streams, one JSON a run."),
+    "report": Lazy("edge_cl.bench.grid_report:report_command", "Runs as Markdown and HTML."),
 }
 
 
