@@ -32,7 +32,7 @@ class GeneratorOptions(HeadOptions):
     generator_code: int = Field(
         16, ge=1, le=4096, description="Width of the generator's own code (the VAE's z)."
     )
-    generator_rate: float = Field(1e-3, gt=0, le=1, description="Adam's rate for the generator.")
+    generator_rate: float = Field(3e-3, gt=0, le=1, description="Adam's rate for the generator.")
     reconstruction: Literal["gaussian", "bernoulli"] = Field(
         "gaussian",
         description="What the decoder models: any latents, or values in [0, 1] such as pixels.",
@@ -55,7 +55,7 @@ class LatentVAE:
     bernoulli
         Whether values are in [0, 1] with binary cross-entropy. Otherwise they are
         Gaussian with one variance, the mean squared error of the batch: the maximum
-        likelihood estimate (Rybkin et al. 2021, arXiv:2006.13202, eq. 4), which makes the
+        likelihood estimate (Rybkin et al. 2021, arXiv:2006.13202), which makes the
         balance with the divergence independent of the latents' scale.
     """
 
@@ -100,7 +100,7 @@ class LatentVAE:
     def gradient(
         self, weights: Float32, latents: Float32, shares: Float32, noise: Float32
     ) -> tuple[float, Float32]:
-        """Negative evidence bound (eq. 10 there) and its gradient by the weights.
+        """Negative evidence bound (eq. 10) and its gradient by the weights.
 
         Parameters
         ----------
@@ -228,7 +228,7 @@ class GenerativeStrategy(GradientStrategy):
 def row_shares(new: int, dreamed: int, new_share: float) -> Float32:
     """Weights (N,) of `new` rows and then `dreamed` ones; they sum to 1.
 
-    Shin et al. 2017, eq. 1 and 2: the new rows' mean loss counts `new_share`, the
+    Shin et al. 2017, eq. 1: the new rows' mean loss counts `new_share`, the
     dreamed rows' mean loss the rest.
     """
     if not new or not dreamed:

@@ -27,6 +27,7 @@ class IsolationOptions(HeadOptions):
     hidden: tuple[Width, ...] = Field(
         (64,), description="Widths of hidden layers; without any, contexts share nothing."
     )
+    learning_rate: float = Field(0.1, gt=0, le=100, description="Step length.")
     softmax_over: Literal["context"] = Field(
         "context", description="Classes in the softmax: always those of the sample's context."
     )
@@ -143,7 +144,7 @@ class MaskStrategy(IsolationStrategy):
 
     The mask is a step function of the scores; the gradient passes through the step as if
     it were not there: by a score it is that by the masked weight times the weight (Mallya
-    et al. 2018, eq. 4; Ramanujan et al. 2020, eq. 3). Scores exist for the context in
+    et al. 2018; Ramanujan et al. 2020). Scores exist for the context in
     training alone; every context's mask is kept, one bit a weight.
     """
 

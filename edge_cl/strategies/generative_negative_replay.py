@@ -31,7 +31,7 @@ class GenerativeNegativeReplay(GenerativeStrategy, CWR):
     """Dreamed latents of old classes push the present classes away, and do nothing else.
 
     A generator's samples are too poor to learn a class from, but good enough as negatives
-    (Graffieti et al. 2022, section 3): of the gradient by a dreamed row's logits, only the
+    (Graffieti et al. 2022): of the gradient by a dreamed row's logits, only the
     components of the present experience's classes are kept. The output layer is CWR*'s, so
     that an old class's row is its consolidated one.
     """
@@ -65,11 +65,16 @@ class GenerativeNegativeReplay(GenerativeStrategy, CWR):
         return batch
 
     def loss(self, batch: Batch, forward: Forward) -> tuple[float, Float32]:
-        """Cross-entropy of all rows, with the gradient of dreamed ones masked."""
+        """Mean cross-entropy of new rows, and of dreamed ones with its gradient masked.
+
+        Either mean weighs the same, so that one new sample counts among many dreamed ones.
+        """
         logits = self.allowed_logits(forward.logits, batch.contexts)
-        by_logits = cross_entropy_gradient(logits, batch.classes)
+        by_logits = cross_entropy_gradient(logits, batch.classes) * np.float32(len(batch))
         by_logits[self.pushes_nothing(batch)] = 0
         new = batch.ids != NEGATIVE
+        by_logits[new] /= max(int(new.sum()), 1)
+        by_logits[~new] /= max(int((~new).sum()), 1)
         value = cross_entropy(logits[new], batch.classes[new]).mean() if new.any() else 0.0
         return float(value), by_logits
 

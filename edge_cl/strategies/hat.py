@@ -39,12 +39,12 @@ class HAT(IsolationStrategy):
     """Every context learns which hidden units it uses; their weights are kept for it.
 
     A unit's gate is the sigmoid of an embedding times a slope that rises while the context
-    is learned (Serrà et al. 2018, eq. 1 and 3). Gradients of weights between units that
-    other contexts use are stopped (eq. 2), and a penalty keeps contexts small (eq. 5).
+    is learned (Serrà et al. 2018, section 2.4). Gradients of weights between units that
+    other contexts use are stopped (2.3), and a penalty keeps contexts small (2.6).
     """
 
     name: ClassVar[str] = "hat"
-    paper: ClassVar[str] = "Serra, Suris, Miron & Karatzoglou 2018, arXiv:1801.01423, eq. 1 to 5"
+    paper: ClassVar[str] = "Serra, Suris, Miron & Karatzoglou 2018, arXiv:1801.01423, section 2"
     options_type: ClassVar[type[Options]] = HATOptions
 
     gate_bits: UInt8
@@ -85,14 +85,14 @@ class HAT(IsolationStrategy):
         return bits.astype(np.bool_)
 
     def used_elsewhere(self, context: int) -> Bool:
-        """(U,) units that any other context uses: the cumulated attention of eq. 2."""
+        """(U,) units that any other context uses: the cumulated attention (2.3)."""
         others = np.delete(self.gate_bits, context, axis=0)
         bits = np.unpackbits(np.bitwise_or.reduce(others, axis=0), count=sum(self.head.hidden))
         return bits.astype(np.bool_)
 
     @property
     def slope(self) -> float:
-        """The gates' slope s now (eq. 3)."""
+        """The gates' slope s now (section 2.4)."""
         options = self.hat_options
         done = min(1.0, int(self.annealed[0]) / (options.anneal_steps - 1))
         return 1 / options.sharpest + (options.sharpest - 1 / options.sharpest) * done
@@ -109,7 +109,7 @@ class HAT(IsolationStrategy):
         return self.gated(self.weights, self.gates(context).astype(np.float32))
 
     def training_weights(self, context: int) -> Float32:
-        """The weights with the soft gates of the context in training (eq. 1)."""
+        """The weights with the soft gates of the context in training (2.2)."""
         return self.gated(self.weights, sigmoid(self.slope * self.embedding))
 
     def learn(self, context: int, gradient: Float32) -> None:
@@ -137,7 +137,7 @@ class HAT(IsolationStrategy):
         self.embedding[:] = np.clip(self.embedding - step, -limit, limit)
 
     def embedding_gradient(self, by_gates: Float32) -> Array:
-        """Gradient by the embedding, as if the slope were 1, times s_max (eq. 4)."""
+        """Gradient by the embedding, as if the slope were 1, times s_max (2.5)."""
         slope, embedding = self.slope, self.embedding.astype(np.float64)
         sharp = slope * embedding
         # The sigmoid's derivative, a (1 - a), without the cancellation where a is near 1.
@@ -148,7 +148,7 @@ class HAT(IsolationStrategy):
         return compensated
 
     def free_body(self, used: Bool) -> Bool:
-        """(body_size,) hidden weights of which not both ends are used elsewhere (eq. 2).
+        """(body_size,) hidden weights of which not both ends are used elsewhere (2.3).
 
         The input is no unit, and counts as used; a bias has but one end.
         """

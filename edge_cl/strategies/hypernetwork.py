@@ -44,8 +44,8 @@ class Hypernetwork(GradientStrategy):
 
     Learning a context is held by what the network made for earlier ones before it began
     (von Oswald et al. 2020, eq. 2): outputs are compared, the network's own weights are
-    free. It makes the head in chunks, each with an embedding (section 2.3). Without a
-    context, the head whose answer has the lowest entropy is taken (section 3.3).
+    free. It makes the head in chunks, each with an embedding. Without a context, the
+    head whose answer has the lowest entropy is taken.
     """
 
     name: ClassVar[str] = "hypernetwork"

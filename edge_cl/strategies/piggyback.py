@@ -70,7 +70,7 @@ class Piggyback(MaskStrategy):
         return np.where(mask, options.initial_score, low).astype(np.float32)
 
     def mask_of(self, scores: Float32) -> Bool:
-        """Scores above the threshold (eq. 2)."""
+        """Scores above the threshold."""
         mask: Bool = scores > np.float32(self.piggyback_options.threshold)
         return mask
 

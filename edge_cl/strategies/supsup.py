@@ -48,13 +48,13 @@ class SupSup(MaskStrategy):
     """Finds for every context a subnetwork of one fixed random network.
 
     The weights are signed constants made from the seed and take no memory; a context is one
-    bit a weight (Wortsman et al. 2020, section 3.1). Without a context, all masks are
+    bit a weight (Wortsman et al. 2020, section 3). Without a context, all masks are
     superposed, and the one along which the entropy of the output falls fastest is taken
-    (section 3.3, eq. 4).
+    (there, scenario GN, one shot).
     """
 
     name: ClassVar[str] = "supsup"
-    paper: ClassVar[str] = "Wortsman et al. 2020, arXiv:2006.14769, sections 3.1 and 3.3"
+    paper: ClassVar[str] = "Wortsman et al. 2020, arXiv:2006.14769, section 3"
     needs: ClassVar[Needs] = Needs(boundaries=True)
     options_type: ClassVar[type[Options]] = SupSupOptions
     last_layer_bias: ClassVar[bool] = False
@@ -164,7 +164,7 @@ class SupSup(MaskStrategy):
         return self.allowed_logits(logits, contexts)
 
     def guessed_contexts(self, latents: Float32) -> Int64:
-        """(N,) contexts whose coefficients lower the entropy fastest (eq. 4)."""
+        """(N,) contexts whose coefficients lower the entropy fastest."""
         known = np.flatnonzero(self.membership.any(axis=1))
         descent = -self.entropy_gradient(latents, known)
         if self.supsup_options.infer_from == "batch":

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from edge_cl import strategies
+from edge_cl.bench import metrics
 from edge_cl.bench.datasets import Dataset, mnist
 from edge_cl.options import parse_options
 from edge_cl.strategy import Strategy
@@ -57,9 +58,9 @@ class Row:
     strategy
         Name of the strategy.
     options
-        Its options beside `COMMON`; None takes one of `COMMON` away.
+        Its options beside `COMMON`.
     published
-        Mean accuracy in per cent that the paper gives.
+        Mean accuracy in per cent that the paper gives, or None.
     lowest, highest
         Between which the measured mean must lie to count as reproduced.
     """
@@ -82,6 +83,7 @@ PACKNET: Mapping[str, Any] = {
 GENERATIVE: Mapping[str, Any] = {
     "generator_hidden": (400, 400),
     "generator_code": 100,
+    "generator_rate": 1e-3,
     "reconstruction": "bernoulli",
     "replay_batch": BATCH,
     "experience_samples": None,
@@ -246,7 +248,8 @@ def passes(
 
 
 def forgetting(matrix: list[list[float]]) -> float:
-    """Mean over tasks but the last of best accuracy so far minus the last."""
-    last = matrix[-1]
-    lost = [max(line[j] for line in matrix[j:-1]) - last[j] for j in range(len(last) - 1)]
-    return float(np.mean(lost))
+    """`metrics.forgetting` of a triangle of accuracies: on the tasks so far, after each."""
+    padded = np.zeros((len(matrix), len(matrix)))
+    for task, line in enumerate(matrix):
+        padded[task, : len(line)] = line
+    return metrics.forgetting(padded)
