@@ -54,7 +54,7 @@ class SLDAReplayOptions(HeadOptions, MemoryOptions):
     statistics_share: float = Field(
         0.5, gt=0, lt=1, description="Part of the budget for statistics beyond the latent's width."
     )
-    shrinkage: float = Field(2e-3, gt=0, lt=1, description="Weight of the identity.")
+    shrinkage: float = Field(1e-2, gt=0, lt=1, description="Weight of the identity.")
     head_weight: float = Field(0.5, ge=0, description="Weight of the head's log-probabilities.")
 
 
