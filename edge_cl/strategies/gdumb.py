@@ -95,18 +95,14 @@ class GDumb(GradientStrategy):
 
 
 def learning_rate(epoch: int, highest: float, lowest: float) -> float:
-    """Rate of an epoch: a tenth of the highest, the highest, then a warm-restart cosine.
+    """Rate of an epoch: a tenth of the highest, then cosines with warm restarts.
 
-    Periods are 1, 2, 4, … epochs (Loshchilov & Hutter 2017, eq. 5, with T_0 = 1 and
-    T_mult = 2), counted from epoch 1 on.
+    The first pass warms up; from the second on periods are 1, 2, 4, … passes long
+    (Loshchilov & Hutter 2017, eq. 5, with T_0 = 1 and T_mult = 2), so that 2^k passes end
+    with a period.
     """
     if epoch == 0:
         return highest / 10
-    if epoch == 1:
-        return highest
-    period, start = 1, 2
-    while epoch >= start + period:
-        start += period
-        period *= 2
-    done = (epoch - start) / period
+    period = 1 << (epoch.bit_length() - 1)
+    done = (epoch - period) / period
     return lowest + 0.5 * (highest - lowest) * (1 + float(np.cos(np.pi * done)))
