@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from edge_cl import strategies
 from edge_cl.bench.datasets import Dataset, latents
+from edge_cl.bench.protocols.van_de_ven import Row
 from edge_cl.bench.streams import Samples, Stream
 from edge_cl.bench.streams import bursts as burst_stream
 from edge_cl.options import parse_options
@@ -43,22 +43,7 @@ REPLAY: Mapping[str, Any] = {
     "selection": "share",
 }
 CWR: Mapping[str, Any] = {"experience_samples": None}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method of the comparison.
-
-    Parameters
-    ----------
-    strategy
-        Name of the strategy.
-    options
-        Its options beside `batch_size`.
-    """
-
-    strategy: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+AR1: Mapping[str, Any] = {**CWR, "hidden": (128,)}
 
 
 ROWS: dict[str, Row] = {
@@ -66,7 +51,9 @@ ROWS: dict[str, Row] = {
     "cwr": Row("cwr", {**CWR, "learning_rate": 5.0}),
     "replay": Row("replay", {**REPLAY, "learning_rate": 20.0}),
     "cwr_replay": Row("ar1", {**REPLAY, **CWR, "learning_rate": 20.0}),
-    "ar1": Row("ar1", {**REPLAY, **CWR, "hidden": (128,), "learning_rate": 0.5}),
+    "ar1": Row("ar1", {**REPLAY, **AR1, "learning_rate": 0.5}),
+    "ar1_batch_norm": Row("ar1", {**REPLAY, **AR1, "norm": "batch", "learning_rate": 0.1}),
+    "ar1_batch_renorm": Row("ar1", {**REPLAY, **AR1, "norm": "batch_renorm", "learning_rate": 0.1}),
 }
 """Method → row; `cwr_replay` is AR1 on a linear head."""
 
