@@ -213,11 +213,11 @@ def run_command(
         names or strategies.names(), scenarios, budgets, orders,
         source=source, options=parse_pairs(pairs), points=points, limit_s=limit_s,
     ):  # fmt: skip
-        broken += not _attempt(settings, out)
+        broken += not attempt(settings, out)
     return 1 if broken else 0
 
 
-def _attempt(settings: Settings, out: Path) -> bool:
+def attempt(settings: Settings, out: Path) -> bool:
     """Run, and say what came of it; a broken strategy must not cost the others their runs."""
     try:
         click.echo(_line(settings, run(settings, out)["outcome"]))

@@ -29,7 +29,7 @@ def highlighted(summary: Summary) -> dict[str, str]:
 def curves_plot(summary: Summary, scenario: str) -> str:
     """Accuracy on what was met so far over the stream, one panel a budget."""
     colours = highlighted(summary)
-    figure, panels = _panels(len(summary.budgets))
+    figure, panels = panels_in(len(summary.budgets))
     for panel, budget in zip(panels, summary.budgets, strict=True):
         rows = summary.of(scenario, budget)
         for row in sorted(rows, key=lambda row: row.strategy in colours):
@@ -38,13 +38,13 @@ def curves_plot(summary: Summary, scenario: str) -> str:
         panel.set(title=f"{scenario}, {budget}", xlabel="% of the stream", ylim=(0, 100))
         _legend(panel)
     panels[0].set_ylabel("accuracy on what was met, %")
-    return _svg(figure, f"curves, {scenario}")
+    return svg(figure, f"curves, {scenario}")
 
 
 def bytes_plot(summary: Summary) -> str:
     """Final accuracy over the bytes that were used, one panel a scenario."""
     colours = highlighted(summary)
-    figure, panels = _panels(len(summary.scenarios))
+    figure, panels = panels_in(len(summary.scenarios))
     for panel, scenario in zip(panels, summary.scenarios, strict=True):
         found = [row for row in summary.rows if row.scenario == scenario and row.runs]
         for name in sorted({row.strategy for row in found}, key=lambda name: name in colours):
@@ -55,7 +55,7 @@ def bytes_plot(summary: Summary) -> str:
         panel.set(title=scenario, xlabel="KiB used", ylim=(0, 100))
         _legend(panel)
     panels[0].set_ylabel("final accuracy, %")
-    return _svg(figure, "accuracy over bytes")
+    return svg(figure, "accuracy over bytes")
 
 
 def _draw_curve(panel: Any, row: Row, colours: dict[str, str]) -> None:
@@ -89,7 +89,8 @@ def _legend(panel: Any) -> None:
         panel.legend(fontsize=7, frameon=False, loc="lower right")
 
 
-def _panels(count: int) -> tuple[Any, list[Any]]:
+def panels_in(count: int) -> tuple[Any, list[Any]]:
+    """A figure of so many panels side by side that share the y axis."""
     try:
         import matplotlib
     except ImportError as error:
@@ -107,7 +108,7 @@ def _panels(count: int) -> tuple[Any, list[Any]]:
     return figure, list(panels[0])
 
 
-def _svg(figure: Any, label: str) -> str:
+def svg(figure: Any, label: str) -> str:
     """The figure as an <svg> element: no date, and ids that do not meet another plot's."""
     import matplotlib
     from matplotlib import pyplot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,6 +14,8 @@ from edge_cl.budget import parse_bytes
 from edge_cl.errors import EdgeCLError
 
 Record = Mapping[str, Any]
+Naming = Callable[[Record], str]
+"""What a run's row is called, from its settings."""
 PERCENTAGES = (
     "accuracy",
     "forgetting",
@@ -154,8 +156,25 @@ class Summary:
 SCENARIO_ORDER = ("class", "task", "domain", "bursts", "blurry", "iid")
 
 
-def read_summary(folder: Path) -> Summary:
+def by_strategy(settings: Record) -> str:
+    """The strategy alone."""
+    return str(settings["strategy"])
+
+
+def by_codec(settings: Record) -> str:
+    """The strategy with the codec of its memory."""
+    return f"{settings['strategy']} {settings['options'].get('codec', '')}".rstrip()
+
+
+def read_summary(folder: Path, naming: Naming = by_strategy) -> Summary:
     """The summary of a folder that ``edge-cl bench run`` filled.
+
+    Parameters
+    ----------
+    folder
+        Of the runs.
+    naming
+        Runs of the same name, scenario and budget are one row.
 
     Raises
     ------
@@ -168,8 +187,8 @@ def read_summary(folder: Path) -> Summary:
     sources = {_source(record) for record in records}
     if len(sources) > 1:
         raise EdgeCLError(f"{folder} has runs on different samples, which one table cannot hold")
-    newest = newest_runs(records)
-    rows = sorted(_rows(newest), key=_place)
+    newest = newest_runs(records, naming)
+    rows = sorted(_rows(newest, naming), key=_place)
     bounds = [json.loads(path.read_text()) for path in sorted(folder.glob("bound-*.json"))]
     days = sorted(record["date"][:10] for record in newest)
     machines = sorted({", ".join(f"{k} {v}" for k, v in r["machine"].items()) for r in newest})
@@ -182,24 +201,24 @@ def read_summary(folder: Path) -> Summary:
     )
 
 
-def newest_runs(records: Iterable[Record]) -> list[Record]:
-    """Of several runs of the same strategy, scenario, budget and order, the newest.
+def newest_runs(records: Iterable[Record], naming: Naming = by_strategy) -> list[Record]:
+    """Of several runs of the same name, scenario, budget and order, the newest.
 
     A strategy whose defaults have changed has runs under both.
     """
     latest: dict[tuple[Any, ...], Record] = {}
     for record in sorted(records, key=lambda record: str(record["date"])):
         settings = record["settings"]
-        key = tuple(settings[name] for name in ("strategy", "scenario", "budget", "order"))
+        key = (naming(settings), *(settings[name] for name in ("scenario", "budget", "order")))
         latest[key] = record
     return list(latest.values())
 
 
-def _rows(records: Iterable[Record]) -> list[Row]:
+def _rows(records: Iterable[Record], naming: Naming) -> list[Row]:
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
         settings = record["settings"]
-        groups[settings["strategy"], settings["scenario"], settings["budget"]].append(record)
+        groups[naming(settings), settings["scenario"], settings["budget"]].append(record)
     return [
         Row(
             *names,
