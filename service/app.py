@@ -14,6 +14,7 @@ from service import answers
 from service.config import Settings
 from service.gauges import Gauges
 from service.middleware import AccessLog, ApiKey, UnreadBody
+from service.openapi import DocumentedApp
 from service.routes import ROUTERS
 from service.serving import Serving
 
@@ -51,7 +52,7 @@ def create_app(settings: Settings, extractor: Extractor | None) -> FastAPI:
         finally:
             await serving.read(serving.close)
 
-    app = FastAPI(
+    app = DocumentedApp(
         title="edge_cl",
         version=edge_cl.__version__,
         description=DESCRIPTION,

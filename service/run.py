@@ -76,6 +76,8 @@ def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> in
         access_log=False,
         log_config=None,
         server_header=False,
+        # Devices that send a sample every few seconds keep their connection.
+        timeout_keep_alive=30,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     server = Server(config)

@@ -73,6 +73,7 @@ class Running:
             http=connection_class(settings.header_timeout_s),
             ws="none",
             log_config=None,
+            timeout_keep_alive=60,
             timeout_graceful_shutdown=5,
         )
         self.server = uvicorn.Server(config)

@@ -92,6 +92,16 @@ def test_every_route_says_what_it_takes_and_answers(latents):
     }  # fmt: skip
 
 
+def test_every_error_is_documented_as_a_problem(latents):
+    spec = latents.client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in spec["components"]["schemas"]
+    for methods in spec["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    assert list(response["content"]) == ["application/problem+json"]
+
+
 def test_a_key_is_asked_for(start):
     running = start(api_key=KEY)
     client = running.client

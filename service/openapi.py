@@ -1,0 +1,37 @@
+"""The OpenAPI document, corrected where FastAPI assumes its own kind of errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+__all__ = ["DocumentedApp"]
+
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+ASSUMED = "Validation Error"
+
+
+class DocumentedApp(FastAPI):
+    """A FastAPI application whose document shows every error as the problem that it is."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document; made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for operations in document["paths"].values():
+                for operation in operations.values():
+                    operation["responses"] = _corrected(operation["responses"])
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
+def _corrected(responses: dict[str, Any]) -> dict[str, Any]:
+    """Errors with the right media type, and without those that only FastAPI would answer."""
+    return {
+        status: {**response, "content": PROBLEM} if int(status) >= 400 else response
+        for status, response in responses.items()
+        if response["description"] != ASSUMED
+    }
