@@ -289,7 +289,8 @@ def written(report: Report, command: str) -> str:
         "Four devices teach images and latents, alone and in batches, `sync` and `async`; the\n"
         "service is killed at random moments and started again.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {machine}, {report.took_s:.0f} s:\n\n"
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {machine}, {report.took_s:.0f} s, "
+        f"load average {os.getloadavg()[2]:.0f} (the more of it, the less the times say):\n\n"
         f"```\n{command}\n```\n"
     )
 
