@@ -7,7 +7,6 @@ and `Extractor.extract`, and the same seeds. Figures come with 95 % intervals.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import platform
 import sys
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +24,24 @@ import onnxruntime as ort
 from rich.console import Console
 from rich.progress import track
 
-from edge_cl.errors import MissingExtra
+from edge_cl.bench.probes import (
+    STRENGTHS,
+    Measured,
+    episodes,
+    logistic,
+    probe,
+    remembered,
+    standardised,
+)  # fmt: skip
 from edge_cl.extractor import Extractor, load_extractor
 from edge_cl.extractor.onnx import session_options
 from edge_cl.toolchain.packs import read_pack
+from edge_cl.toolchain.parity import cosines
 from edge_cl.types import Float32, Int64, UInt8
 
 PROBE_PACKS = ("cifar10", "cifar100")
 EPISODE_PACKS = {"cifar100": "test", "omniglot_small": None}
-STRENGTHS = (0.001, 0.01, 0.1)
-"""Inverse regularisation of the probe; chosen on held-out training images."""
-
 console = Console(stderr=True)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A figure in per cent with half the width of its 95 % interval."""
-
-    percent: float
-    interval: float
-
-    def __str__(self) -> str:
-        return f"{self.percent:.2f} ± {self.interval:.2f}"
 
 
 @dataclass
@@ -95,7 +90,7 @@ def int8_model(path: str) -> Model:
     )  # fmt: skip
 
 
-def float_model(path: Path, like: Extractor, mean: float = 128.0, scale: float = 128.0) -> Model:
+def original_of(path: Path, like: Extractor, mean: float = 128.0, scale: float = 128.0) -> Model:
     """The float32 network that an extractor was quantised from, on the same pixels."""
     content = path.read_bytes()
     session = ort.InferenceSession(content, session_options(1), providers=["CPUExecutionProvider"])
@@ -157,76 +152,22 @@ class Pack:
         return np.array([k for k, s in enumerate(self.splits) if split in (None, s)], np.int64)
 
 
+def kept(model: Model, pack: Pack, cache: Path | None) -> Path:
+    """The file in which a model's latents of a pack are kept."""
+    return (cache or Path()) / f"{pack.name}-{model.sha256[:16]}.npy"
+
+
 def latents_of(model: Model, pack: Pack, cache: Path | None) -> Float32:
     """Latents of a whole pack, kept in `cache` under the model's digest."""
-    path = cache and cache / f"{pack.name}-{model.sha256[:16]}.npy"
-    if path and path.exists():
+    path = kept(model, pack, cache)
+    if cache and path.exists():
         return np.asarray(np.load(path))
     items = track(pack.items, f"{model.name}: {pack.name}", console=console)
     latents = model.embed(items)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if cache:
+        cache.mkdir(parents=True, exist_ok=True)
         np.save(path, latents)
     return latents
-
-
-def probe(
-    train: Float32, train_labels: Int64, test: Float32, test_labels: Int64, seed: int
-) -> Measured:
-    """Accuracy of a logistic regression on standardised latents.
-
-    The regularisation is chosen on 5,000 training images that a fit on 15,000
-    others has not seen; the final fit uses all training images.
-    """
-    mean, deviation = train.mean(0), train.std(0) + 1e-6
-    train, test = (train - mean) / deviation, (test - mean) / deviation
-    order = np.random.default_rng(seed).permutation(len(train))
-    held_out, subset = order[:5000], order[5000:20000]
-    if len(subset) < 1000:
-        strength = STRENGTHS[1]
-    else:
-        scores = {
-            c: _fit(train[subset], train_labels[subset], c).score(
-                train[held_out], train_labels[held_out]
-            )
-            for c in STRENGTHS
-        }
-        strength = max(scores, key=lambda c: scores[c])
-    accuracy = _fit(train, train_labels, strength).score(test, test_labels)
-    interval = 1.96 * np.sqrt(accuracy * (1 - accuracy) / len(test))
-    return Measured(100 * float(accuracy), 100 * float(interval))
-
-
-def _fit(latents: Float32, labels: Int64, strength: float) -> Any:
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as missing:
-        raise MissingExtra("the linear probe (scikit-learn)", "bench") from missing
-    return LogisticRegression(C=strength, max_iter=300, tol=1e-3).fit(latents, labels)
-
-
-def episodes(
-    latents: Float32, labels: Int64, seed: int, ways: int = 5, shots: int = 5,
-    queries: int = 15, count: int = 600,
-) -> Measured:  # fmt: skip
-    """Mean accuracy of the nearest class mean over random few-shot episodes.
-
-    Latents are scaled to length one, and so are the class means.
-    """
-    rng = np.random.default_rng(seed)
-    unit = latents / (np.linalg.norm(latents, axis=1, keepdims=True) + 1e-9)
-    by_class = {c: np.flatnonzero(labels == c) for c in np.unique(labels)}
-    classes = [c for c, rows in by_class.items() if len(rows) > shots]
-    accuracies = []
-    for _ in range(count):
-        chosen = rng.choice(classes, ways, replace=False)
-        drawn = [rng.permutation(by_class[c])[: shots + queries] for c in chosen]
-        means = np.stack([unit[rows[:shots]].mean(0) for rows in drawn])
-        means /= np.linalg.norm(means, axis=1, keepdims=True) + 1e-9
-        guesses = [(unit[rows[shots:]] @ means.T).argmax(1) == k for k, rows in enumerate(drawn)]
-        accuracies.append(np.concatenate(guesses).mean())
-    interval = 1.96 * np.std(accuracies, ddof=1) / np.sqrt(count)
-    return Measured(100 * float(np.mean(accuracies)), 100 * float(interval))
 
 
 def cpu_ms(models: list[Model], rounds: int = 100) -> list[float]:
@@ -240,25 +181,92 @@ def cpu_ms(models: list[Model], rounds: int = 100) -> list[float]:
     return [float(np.median(spent)) for spent in times]
 
 
-def measure(models: list[Model], packs: Path, cache: Path | None, seed: int) -> list[Report]:
-    """Reports of all models, in order."""
+def measure(
+    models: list[Model], packs: Path, cache: Path | None, seed: int, beside: int = 0
+) -> list[Report]:
+    """Reports of all models, in order; of the last `beside` ones only what `cache` holds."""
     reports = [Report(m.name, m.sha256, m.file_bytes, m.dim, m.input_px) for m in models]
     for name in dict.fromkeys([*PROBE_PACKS, *EPISODE_PACKS]):
         pack = Pack.read(packs, name)
-        for model, report in zip(models, reports, strict=True):
+        for place, (model, report) in enumerate(zip(models, reports, strict=True)):
+            if place >= len(models) - beside and not kept(model, pack, cache).exists():
+                continue
             latents = latents_of(model, pack, cache)
+            stem = f"{name}-{model.sha256[:16]}-seed{seed}"
             if name in PROBE_PACKS:
-                fit, test = pack.rows("train"), pack.rows("test")
-                report.probes[name] = probe(
-                    latents[fit], pack.labels[fit], latents[test], pack.labels[test], seed
+                report.probes[name] = remembered(
+                    cache and cache / f"{stem}-probe.json",
+                    partial(_probe_pack, latents, pack, seed),
                 )
             if name in EPISODE_PACKS:
                 rows = pack.rows(EPISODE_PACKS[name])
                 report.episodes[name] = episodes(latents[rows], pack.labels[rows], seed)
-            console.print(f"{name}: {report.name}", report.probes.get(name, ""))
+            shown = report.probes.get(name) or report.episodes.get(name)
+            console.print(f"{name}: {report.name}: {shown}")
     for report, spent_ms in zip(reports, cpu_ms(models), strict=True):
         report.cpu_ms = spent_ms
     return reports
+
+
+def _probe_pack(latents: Float32, pack: Pack, seed: int) -> Measured:
+    fit, test = pack.rows("train"), pack.rows("test")
+    return probe(latents[fit], pack.labels[fit], latents[test], pack.labels[test], seed)
+
+
+@dataclass
+class Cost:
+    """What int8 costs and saves against the float32 network that it came from.
+
+    Parameters
+    ----------
+    train_samples
+        Images of each pack that the probes were fitted on; tested on all 10,000.
+    cosine_mean, cosine_min
+        Between both latents of the test images.
+    size_ratio, cpu_ratio
+        int8 over float32.
+    probes
+        By pack: accuracy in int8, in float32, and the points lost.
+    """
+
+    train_samples: int
+    cosine_mean: float = 1.0
+    cosine_min: float = 1.0
+    size_ratio: float = float("nan")
+    cpu_ratio: float = float("nan")
+    probes: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def cost_of_int8(
+    small: Model, original: Model, packs: Path, cache: Path | None, seed: int, count: int
+) -> Cost:
+    """Both networks on the same random training images and on all test images."""
+    cost = Cost(count, size_ratio=small.file_bytes / original.file_bytes)
+    for name in PROBE_PACKS:
+        pack = Pack.read(packs, name)
+        fit = np.random.default_rng(seed).permutation(pack.rows("train"))[:count]
+        test = pack.rows("test")
+        rows = np.concatenate([fit, test])
+        exact = original.embed(
+            track([pack.items[k] for k in rows], f"{original.name}: {name}", console=console)
+        )
+        coarse = latents_of(small, pack, cache)[rows]
+        found = [
+            logistic(standardised(x, count)[:count], pack.labels[fit], STRENGTHS[1]).score(
+                standardised(x, count)[count:], pack.labels[test]
+            )
+            for x in (coarse, exact)
+        ]
+        percent = [100 * float(score) for score in found]
+        cost.probes[name] = {
+            "int8": percent[0], "float32": percent[1], "lost_points": percent[1] - percent[0],
+        }  # fmt: skip
+        alike = cosines(coarse[count:], exact[count:])
+        cost.cosine_mean = min(cost.cosine_mean, float(alike.mean()))
+        cost.cosine_min = min(cost.cosine_min, float(alike.min()))
+    small_ms, original_ms = cpu_ms([small, original])
+    cost.cpu_ratio = small_ms / original_ms
+    return cost
 
 
 def surroundings(seed: int) -> dict[str, Any]:
@@ -283,31 +291,49 @@ def _processor() -> str:
     return f"{names[0] if names else platform.machine()} ({vnni})"
 
 
-def markdown(reports: list[Report], around: dict[str, Any], command: str) -> str:
-    """The figures as a table, best read beside the JSON of the same name."""
-    page = io.StringIO()
-    page.write("# Extractors, measured\n\n")
-    page.write(
-        "Written by `edge-cl bench extractor`; percentages with 95 % intervals. Probe: logistic\n"
-        "regression on all 50,000 training images, tested on 10,000. Few-shot: 600 episodes, 5\n"
-        "classes, 5 examples each, nearest class mean. CPU: median of one image on one thread,\n"
-        "the models taking turns.\n\n"
-    )
-    page.write("| model | kB | input | dim | CIFAR-10 probe | CIFAR-100 probe ")
-    page.write("| CIFAR-100 5-way 5-shot | omniglot 5-way 5-shot | CPU ms |\n")
-    page.write("|---|---|---|---|---|---|---|---|---|\n")
+def markdown(reports: list[Report], cost: Cost | None, around: dict[str, Any]) -> str:
+    """The figures as tables, best read beside the JSON of the same name."""
+    head = ["model", "kB", "input", "dim", "CIFAR-10 probe", "CIFAR-100 probe"]
+    head += ["CIFAR-100 5-way 5-shot", "omniglot 5-way 5-shot", "CPU ms"]
+    lines = [INTRODUCTION, _row(head), "|" + "---|" * len(head)]
     for r in reports:
         cells = [r.name, f"{r.file_bytes / 1000:.0f}", str(r.input_px), str(r.dim)]
-        cells += [str(r.probes[name]) for name in PROBE_PACKS]
-        cells += [str(r.episodes[name]) for name in EPISODE_PACKS]
-        page.write("| " + " | ".join([*cells, f"{r.cpu_ms:.2f}"]) + " |\n")
-    page.write("\n")
-    for key, value in around.items():
-        page.write(f"- {key}: {value}\n")
-    page.write(f"- command: `{command}`\n\nModel files (sha256):\n\n")
-    for r in reports:
-        page.write(f"- {r.name}: `{r.sha256}`\n")
-    return page.getvalue()
+        cells += [str(r.probes.get(name, "not measured")) for name in PROBE_PACKS]
+        cells += [str(r.episodes.get(name, "not measured")) for name in EPISODE_PACKS]
+        lines.append(_row([*cells, f"{r.cpu_ms:.2f}"]))
+    if cost is not None:
+        lines += _cost_lines(cost)
+    lines += ["", *(f"- {key}: {value}" for key, value in around.items()), "", "Model files:", ""]
+    lines += [f"- {r.name}: sha256 `{r.sha256}`" for r in reports]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cost_lines(cost: Cost) -> list[str]:
+    lines = ["", "## int8 against float32", ""]
+    lines += [
+        f"Probes of the first model above, fitted on {cost.train_samples:,} training images.",
+        "", "| probe | int8 | float32 | points lost |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for name, p in cost.probes.items():
+        lines.append(_row([name, *(f"{p[k]:.2f}" for k in ("int8", "float32", "lost_points"))]))
+    return [
+        *lines,
+        "",
+        f"Cosine of the latents: mean {cost.cosine_mean:.4f}, least {cost.cosine_min:.4f}. "
+        f"File {100 * cost.size_ratio:.1f} %, CPU time {100 * cost.cpu_ratio:.0f} % of float32.",
+    ]
+
+
+INTRODUCTION = """# Extractors, measured
+
+Written by `edge-cl bench extractor`; percentages with 95 % intervals. Probe: logistic regression
+on all 50,000 training images, tested on 10,000. Few-shot: 600 episodes of 5 classes with 5 examples
+each, nearest class mean. CPU: median of one image on one thread, the models taking turns.
+"""
 
 
 @click.command("extractor")
@@ -315,32 +341,37 @@ def markdown(reports: list[Report], around: dict[str, Any], command: str) -> str
               help="Folder with cifar10, cifar100 and omniglot_small (.tar.zst).")  # fmt: skip
 @click.option("--model", "models", multiple=True, default=("default",), show_default=True,
               help="Extractor to measure: 'default' or a model file. Repeatable.")  # fmt: skip
+@click.option("--beside", multiple=True,
+              help="Model for CPU time, and for what the cache holds of it.")  # fmt: skip
 @click.option("--float-model", type=click.Path(path_type=Path, exists=True),
               help="Float32 ONNX of the first model, for the cost of int8.")  # fmt: skip
+@click.option("--float-samples", default=10_000, show_default=True,
+              help="Training images of each pack for that comparison.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs/results"),
               show_default=True, help="Folder for extractor.json and extractor.md.")  # fmt: skip
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder that keeps latents.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def extractor(
-    packs: Path, models: tuple[str, ...], float_model: Path | None, out: Path,
-    cache: Path | None, seed: int,
+    packs: Path, models: tuple[str, ...], beside: tuple[str, ...],
+    float_model: Path | None, float_samples: int, out: Path, cache: Path | None, seed: int,
 ) -> None:  # fmt: skip
     """Linear probes, few-shot episodes and CPU time of extractors."""
-    measured = [int8_model(path) for path in models]
+    measured = [int8_model(path) for path in (*models, *beside)]
+    reports = measure(measured, packs, cache, seed, len(beside))
+    cost = None
     if float_model is not None:
-        measured.insert(1, _float_of(float_model, models[0]))
-    reports = measure(measured, packs, cache, seed)
+        original = original_of(float_model, load_extractor(models[0]))
+        cost = cost_of_int8(measured[0], original, packs, cache, seed, float_samples)
     around = surroundings(seed)
-    command = "edge-cl bench extractor " + " ".join(_public(sys.argv[1:]))
+    around["command"] = "edge-cl bench extractor " + " ".join(_public(sys.argv[1:]))
     out.mkdir(parents=True, exist_ok=True)
-    content = {**around, "command": command, "models": [asdict(r) for r in reports]}
+    content: dict[str, Any] = {**around, "models": [asdict(r) for r in reports]}
+    if cost is not None:
+        content["int8_against_float32"] = asdict(cost)
     (out / "extractor.json").write_text(json.dumps(content, indent=2) + "\n")
-    (out / "extractor.md").write_text(markdown(reports, around, command))
-    click.echo(markdown(reports, around, command))
-
-
-def _float_of(path: Path, model: str) -> Model:
-    return float_model(path, load_extractor(model))
+    page = markdown(reports, cost, around)
+    (out / "extractor.md").write_text(page)
+    click.echo(page)
 
 
 def _public(arguments: list[str]) -> list[str]:
