@@ -18,6 +18,7 @@ _LARGEST_HALF = 6e4
 class DERPPOptions(HeadOptions, MemoryOptions):
     """Options of DER++."""
 
+    learning_rate: float = Field(0.5, gt=0, le=100, description="Step length.")
     distillation: float = Field(
         0.2, ge=0, description="The paper's alpha: weight of the squared error to old logits."
     )

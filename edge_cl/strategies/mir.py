@@ -17,6 +17,7 @@ from edge_cl.types import NO_CONTEXT, Array, Batch, Float32
 class MIROptions(HeadOptions, MemoryOptions):
     """Options of maximally interfered retrieval."""
 
+    learning_rate: float = Field(0.5, gt=0, le=100, description="Step length.")
     replay_batch: int = Field(10, ge=1, le=65536, description="Exemplars replayed in one step.")
     candidates: int = Field(
         50, ge=1, le=65536, description="Random exemplars among which the replayed ones are found."
