@@ -34,8 +34,13 @@ class ICaRLOptions(HeadOptions):
     window_samples: int | None = Field(
         None, ge=1, description="Samples of the present experience at most, to herd from."
     )
-    replay_batch: int = Field(
-        64, ge=1, le=65536, description="Rehearsed in one step: half exemplars, half window."
+    replay_batch: int = Field(32, ge=1, le=65536, description="Exemplars replayed in one step.")
+    window_batch: int = Field(
+        32,
+        ge=0,
+        le=65536,
+        description="Samples of the present experience shown again in one step, for the "
+        "paper's many passes; 0 where the caller makes these itself.",
     )
     codec: str = Field("uint8", description="How an exemplar is stored.")
 
@@ -85,14 +90,11 @@ class ICaRL(GradientStrategy):
         self.memories["window"].add(batch, self.rng)
 
     def training_batch(self, batch: Batch) -> Batch:
-        """New samples, whose classes are new from now on, with exemplars and the window.
-
-        The paper trains on both again and again until the next experience comes.
-        """
+        """New samples, whose classes are new from now on, with exemplars and the window."""
         self.old[batch.classes] = False
-        half = -(-self.icarl_options.replay_batch // 2)
-        rehearsed = [self.rehearse(half, memory) for memory in ("memory", "window")]
-        return Batch.concat([batch, *rehearsed])
+        exemplars = self.rehearse(self.icarl_options.replay_batch)
+        again = self.rehearse(self.icarl_options.window_batch, "window")
+        return Batch.concat([batch, exemplars, again])
 
     def loss(self, batch: Batch, forward: Forward) -> tuple[float, Float32]:
         """Mean binary cross-entropy over samples and classes (algorithm 3)."""

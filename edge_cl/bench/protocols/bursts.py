@@ -52,8 +52,10 @@ ROWS: dict[str, Row] = {
     "replay": Row("replay", {**REPLAY, "learning_rate": 20.0}),
     "cwr_replay": Row("ar1", {**REPLAY, **CWR, "learning_rate": 20.0}),
     "ar1": Row("ar1", {**REPLAY, **AR1, "learning_rate": 0.5}),
-    "ar1_batch_norm": Row("ar1", {**REPLAY, **AR1, "norm": "batch", "learning_rate": 0.1}),
-    "ar1_batch_renorm": Row("ar1", {**REPLAY, **AR1, "norm": "batch_renorm", "learning_rate": 0.1}),
+    "ar1_batch_norm": Row("ar1", {**REPLAY, **AR1, "norm": "batch", "learning_rate": 0.02}),
+    "ar1_batch_renorm": Row(
+        "ar1", {**REPLAY, **AR1, "norm": "batch_renorm", "learning_rate": 0.02}
+    ),
 }
 """Method → row; `cwr_replay` is AR1 on a linear head."""
 
