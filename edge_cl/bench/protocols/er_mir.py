@@ -55,7 +55,7 @@ ROWS: dict[str, Row] = {
     "gem": Row("gem", {"samples_per_context": 100}),
     "ensemble": Row("ensemble", {}),
     "cumulative": Row("cumulative", {"memory_samples": 5000, "train_batch": BATCH}),
-    "joint": Row("joint", {"memory_samples": 5000, "train_batch": BATCH}, 92.3),
+    "joint": Row("joint", {"memory_samples": 5000, "train_batch": BATCH}),
 }
 """Method → row. `er` is `mir` with as many candidates as are replayed: random replay."""
 
