@@ -31,6 +31,7 @@ def test_manifest_is_complete(builtin):
         assert len(getattr(manifest, name)) > 8, name
     assert "153dbc161ab7942a12c99515e80ef6454dd06693" in manifest.training_data
     assert "non-commercial" in manifest.licence
+    assert manifest.accuracy["cifar10_probe"] > 75
 
 
 def test_latents_do_not_depend_on_the_batch(builtin):
