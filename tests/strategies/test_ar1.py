@@ -17,9 +17,10 @@ def test_replayed_samples_count_as_current(rng):
     teach(ar1, draw(rng, (0, 1), 50, context=0))
     ar1.end_experience()
     past = ar1.past.copy()
-    new = draw(rng, (2, 3), 10, context=1)
-    teach(ar1, new)
-    assert ar1.current.sum() == 10 * (1 + 8)
+    ar1.grow(4, 2, 1 << 22)
+    ar1._open_experience(1)
+    ar1.step(draw(rng, (2, 3), 10, context=1))
+    assert ar1.current.sum() == 10 + 8
     assert ar1.current[:2].any()
     ar1.end_experience()
     assert (ar1.past[:2] > past[:2]).all()

@@ -36,6 +36,8 @@ REPLAYED = 107
 MEMORY_SAMPLES = 500
 ALLOWED_BYTES = 1 << 30
 QUICK_IMAGES = 3000, 1000
+COMMON: Mapping[str, Any] = {"batch_size": NEW, "retrieval": "uniform", "first_steps": 1}
+"""As published, whatever a strategy's defaults for streams of single samples are."""
 REPLAY: Mapping[str, Any] = {
     "memory_samples": MEMORY_SAMPLES,
     "replay_batch": REPLAYED,
@@ -88,9 +90,9 @@ def run_on(dataset: Dataset, method: str, seed: int, quick: bool = False) -> dic
     sizes = {"first_samples": 50, "burst_samples": 30} if quick else {}
     stream = burst_stream(dataset, seed=seed, **sizes)
     kind = strategies.find(row.strategy)
-    options = parse_options(
-        kind.options_type, {"batch_size": NEW, **row.options}, strategy=row.strategy
-    )
+    known = kind.options_type.model_fields
+    chosen = {name: value for name, value in COMMON.items() if name in known} | dict(row.options)
+    options = parse_options(kind.options_type, chosen, strategy=row.strategy)
     learner = kind(dataset.spec, options, seed=seed, allowed_bytes=ALLOWED_BYTES)
     rng, begun = np.random.Generator(np.random.PCG64(seed)), time.perf_counter()
     number = arrival(stream, dataset.classes)
