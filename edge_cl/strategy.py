@@ -236,6 +236,10 @@ class Strategy(ABC):
         """The batch with normalised latents."""
         return Batch(self.normalise(batch.latents), batch.classes, batch.contexts, batch.ids)
 
+    def repeats(self, batch: Batch) -> int:
+        """How many steps a batch is worth: the option `epochs`."""
+        return self.options.epochs
+
     def presented(self, batch: Batch) -> Batch:
         """New raw samples as `step` gets them: normalised."""
         return self.normalised(batch)
@@ -254,7 +258,7 @@ class Strategy(ABC):
         """
         for part in self._experience_parts(batch):
             normal = self.presented(part)
-            for _ in range(self.options.epochs):
+            for _ in range(self.repeats(part)):
                 self.step(normal)
             if remember:
                 self.remember(part)

@@ -21,6 +21,14 @@ class AR1Options(CWROptions, MemoryOptions):
 
     codec: str = Field("uint4", description="How an exemplar is stored.")
     selection: str = Field("class_balanced", description="Which samples stay in the memory.")
+    retrieval: str = Field("class_balanced", description="Which exemplars are replayed.")
+    replay_batch: int = Field(32, ge=1, le=65536, description="Exemplars replayed in one step.")
+    first_steps: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="Steps on the first sample of a class; the n-th sample gets 1/n of them.",
+    )
     experience_samples: int | None = Field(
         None,
         ge=1,
@@ -97,6 +105,12 @@ class AR1(CWR):
         """The first anchor is the first body."""
         super().initialise()
         self.anchor[:] = self.weights[: self.head.body_size]
+
+    def repeats(self, batch: Batch) -> int:
+        """More steps for the first samples of a class, so that few of them are enough."""
+        known = self.memory.counts
+        seen = [int(known[c]) if c < len(known) else 0 for c in np.unique(batch.classes)]
+        return max(self.options.epochs, self.ar1_options.first_steps // (min(seen) + 1))
 
     def training_batch(self, batch: Batch) -> Batch:
         """The new samples and `replay_batch` exemplars, all counted by CWR*."""
