@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +139,8 @@ class Registry:
             self._check_room(name, origin.memory_budget)
             if not self.ballast.hold():
                 raise Problem("disk-full", "there is no room left on the disk of the data folder")
-            origin.create()
+            # Defaults may change with a version; a learner keeps those it was created with.
+            origin = replace(origin, options=origin.create().options)
             draft = self._folder / f".new-{secrets.token_hex(8)}"
             try:
                 origin.write(draft)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 
@@ -144,6 +145,15 @@ def test_a_learner_of_another_extractor_is_not_opened(start, extractor, folder):
     answer = running.client.get("/v1/learners/default")
     assert answer.status_code == 503
     assert "old model file" in answer.json()["detail"]
+
+
+def test_a_learner_keeps_the_defaults_it_was_created_with(start, folder):
+    running = start()
+    add_learner(running.client, strategy="ar1", options={"epochs": 2})
+    written = json.loads((folder / "learner.json").read_text())["options"]
+    assert written == running.client.get("/v1/learners/l").json()["options"]
+    assert written["epochs"] == 2
+    assert len(written) > 5
 
 
 def test_half_created_and_half_deleted_learners_are_swept_away(start, folder):
