@@ -27,10 +27,12 @@ class GeneratorOptions(HeadOptions):
     """Options of strategies with a generator."""
 
     generator_hidden: tuple[Width, ...] = Field(
-        (48,), description="Widths of the encoder's hidden layers; the decoder mirrors them."
+        (),
+        description="Widths of the encoder's hidden layers, mirrored in the decoder; none is a "
+        "linear generator, which learns fastest from single latents.",
     )
     generator_code: int = Field(
-        16, ge=1, le=4096, description="Width of the generator's own code (the VAE's z)."
+        32, ge=1, le=4096, description="Width of the generator's own code (the VAE's z)."
     )
     generator_rate: float = Field(3e-3, gt=0, le=1, description="Adam's rate for the generator.")
     reconstruction: Literal["gaussian", "bernoulli"] = Field(
@@ -55,14 +57,17 @@ class LatentVAE:
     bernoulli
         Whether values are in [0, 1] with binary cross-entropy. Otherwise they are
         Gaussian with one variance, the mean squared error of the batch: the maximum
-        likelihood estimate (Rybkin et al. 2021, arXiv:2006.13202), which makes the
-        balance with the divergence independent of the latents' scale.
+        likelihood estimate (Rybkin et al. 2021, arXiv:2006.13202).
+    scale
+        Latents are divided by it: Adam's steps are of one size, and would drown values
+        much smaller than 1.
     """
 
     dim: int
     hidden: tuple[int, ...]
     code: int
     bernoulli: bool = False
+    scale: float = 1.0
 
     @property
     def encoder(self) -> Head:
@@ -88,10 +93,20 @@ class LatentVAE:
         encoder = self.encoder.initial(2 * self.code, rng)
         return np.concatenate([encoder, self.decoder.initial(self.dim, rng)])
 
+    def centre(self, weights: Float32, latents: Float32) -> None:
+        """Let the decoder start from the mean of (N, D) `latents`, and codes from 0.
+
+        Otherwise the mean is first learned through the codes, which then lie far from where
+        `sample` draws them.
+        """
+        if not self.bernoulli:
+            bias = self.decoder.rows(weights[self._split :])[:, -1]
+            bias[:] = latents.mean(axis=0) / np.float32(self.scale)
+
     def decode(self, weights: Float32, codes: Float32) -> Float32:
         """Latents (N, D) of codes (N, Z)."""
         outputs = self.decoder.logits(weights[self._split :], codes)
-        return _sigmoid(outputs) if self.bernoulli else outputs
+        return _sigmoid(outputs) if self.bernoulli else outputs * np.float32(self.scale)
 
     def sample(self, weights: Float32, count: int, rng: np.random.Generator) -> Float32:
         """`count` latents from the prior."""
@@ -116,6 +131,7 @@ class LatentVAE:
         The loss without additive constants, in nats, and its flat gradient.
         """
         encoder, decoder = weights[: self._split], weights[self._split :]
+        latents = latents / np.float32(self.scale)
         encoded = self.encoder.forward(encoder, latents)
         mean = encoded.logits[:, : self.code]
         log_variance = np.clip(
@@ -163,6 +179,7 @@ class GenerativeStrategy(GradientStrategy):
 
     generator: Float32
     old_generator: Float32
+    generator_steps: Array
 
     @property
     def generator_options(self) -> GeneratorOptions:
@@ -179,8 +196,14 @@ class GenerativeStrategy(GradientStrategy):
             options.generator_hidden,
             options.generator_code,
             options.reconstruction == "bernoulli",
+            self.scale,
         )
         self.generator_rule = Adam(options.generator_rate)
+
+    @property
+    def scale(self) -> float:
+        """Root mean square of a value of latents of unit length; 1 for others."""
+        return 1.0 if self.options.normalise == "none" else self.spec.dim**-0.5
 
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
         """The head's state; the generator, its copy of last time, and Adam's moments."""
@@ -211,6 +234,8 @@ class GenerativeStrategy(GradientStrategy):
 
     def train_generator(self, latents: Float32, shares: Float32) -> float:
         """One step of the generator on (N, D) latents; returns its loss."""
+        if not self.generator_steps[0] and len(latents):
+            self.vae.centre(self.generator, latents)
         noise = self.rng.standard_normal((len(latents), self.vae.code), dtype=np.float32)
         loss, gradient = self.vae.gradient(self.generator, latents, shares, noise)
         state: dict[str, Array] = {

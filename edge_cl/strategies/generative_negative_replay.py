@@ -12,7 +12,7 @@ from edge_cl.generator import GenerativeStrategy, GeneratorOptions, row_shares
 from edge_cl.head import Forward
 from edge_cl.options import Options
 from edge_cl.strategies.cwr import CWR, CWROptions
-from edge_cl.strategy import Needs
+from edge_cl.strategy import Experience, Needs
 from edge_cl.types import NO_CONTEXT, NO_ID, Batch, Bool, Float32
 
 NEGATIVE = NO_ID - 1
@@ -22,6 +22,7 @@ NEGATIVE = NO_ID - 1
 class GenerativeNegativeReplayOptions(GeneratorOptions, CWROptions):
     """Options of generative negative replay."""
 
+    learning_rate: float = Field(0.5, gt=0, le=100, description="Step length.")
     experience_samples: int | None = Field(
         300, ge=1, description="Close an experience after this many samples; null never does."
     )
@@ -40,6 +41,14 @@ class GenerativeNegativeReplay(GenerativeStrategy, CWR):
     paper: ClassVar[str] = "Graffieti, Maltoni, Pellegrini & Lomonaco 2022, arXiv:2204.05842"
     needs: ClassVar[Needs] = Needs(boundaries=True)
     options_type: ClassVar[type[Options]] = GenerativeNegativeReplayOptions
+
+    def begin(self, experience: Experience) -> None:
+        """Old classes compete with their consolidated rows, not with rows of zeros.
+
+        Only so does a dream that is recognised push less than one that is confused.
+        """
+        super().begin(experience)
+        self.head.rows(self.weights)[:] = self.consolidated
 
     def step(self, batch: Batch) -> float:
         """One step of the generator on new and dreamed latents, and one of CWR* on both."""
@@ -67,24 +76,22 @@ class GenerativeNegativeReplay(GenerativeStrategy, CWR):
     def loss(self, batch: Batch, forward: Forward) -> tuple[float, Float32]:
         """Mean cross-entropy of new rows, and of dreamed ones with its gradient masked.
 
-        Either mean weighs the same, so that one new sample counts among many dreamed ones.
+        Only rows of present classes move. Either mean weighs the same, so that one new
+        sample counts among many dreamed ones.
         """
         logits = self.allowed_logits(forward.logits, batch.contexts)
         by_logits = cross_entropy_gradient(logits, batch.classes) * np.float32(len(batch))
-        by_logits[self.pushes_nothing(batch)] = 0
+        by_logits[:, self.current == 0] = 0
+        by_logits[self.own_class_of_dreams(batch)] = 0
         new = batch.ids != NEGATIVE
         by_logits[new] /= max(int(new.sum()), 1)
         by_logits[~new] /= max(int((~new).sum()), 1)
         value = cross_entropy(logits[new], batch.classes[new]).mean() if new.any() else 0.0
         return float(value), by_logits
 
-    def pushes_nothing(self, batch: Batch) -> Bool:
-        """(N, C): components of the logits' gradient that a dreamed row must not have.
-
-        Those of classes that are not of the present experience, and its own class's, which
-        would make it a positive.
-        """
-        dreamed = batch.ids == NEGATIVE
-        masked: Bool = dreamed[:, None] & (self.current == 0)[None, :]
-        masked[np.flatnonzero(dreamed), batch.classes[dreamed]] = True
+    def own_class_of_dreams(self, batch: Batch) -> Bool:
+        """(N, C): the components that would make a dreamed row a positive of its class."""
+        dreamed = np.flatnonzero(batch.ids == NEGATIVE)
+        masked = np.zeros((len(batch), self.classes), dtype=np.bool_)
+        masked[dreamed, batch.classes[dreamed]] = True
         return masked

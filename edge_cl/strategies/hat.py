@@ -29,9 +29,12 @@ class HATOptions(IsolationOptions):
     anneal_steps: int = Field(
         1000, ge=2, description="Steps over which the slope rises from 1 / s_max to s_max."
     )
-    gate_rate: float = Field(0.05, gt=0, le=100, description="Step length of the embeddings.")
+    gate_rate: float = Field(0.01, gt=0, le=100, description="Step length of the embeddings.")
     sparsity: float = Field(
-        0.75, ge=0, description="Weight c of the penalty on units that no other context uses."
+        0.1,
+        ge=0,
+        description="Weight c of the penalty on units that no other context uses; the paper's "
+        "0.75 is for thousands of units.",
     )
 
 

@@ -28,7 +28,7 @@ def clusters(rng, classes, rows):
 
 
 def make(**options):
-    defaults = {"normalise": "none", "learning_rate": 0.1, "replay_batch": 8}
+    defaults = {"normalise": "none", "learning_rate": 0.1, "replay_batch": 8, "batch_size": 8}
     values = {**defaults, **options}
     parsed = parse_options(GenerativeReplayOptions, values, strategy="generative_replay")
     return GenerativeReplay(LatentSpec(DIM), parsed, seed=3, allowed_bytes=1 << 24)
@@ -85,6 +85,30 @@ def test_generator_gradient_is_that_of_autograd(rng, bernoulli, hidden):
     np.testing.assert_allclose(gradient, flat.grad.numpy(), rtol=2e-4, atol=1e-5)
 
 
+def test_a_scale_is_the_same_generator_of_scaled_latents(rng):
+    plain, scaled = LatentVAE(DIM, (5,), 3), LatentVAE(DIM, (5,), 3, scale=0.05)
+    weights = rng.normal(0, 0.3, plain.size).astype(np.float32)
+    latents = rng.uniform(0, 1, (7, DIM)).astype(np.float32)
+    noise = rng.standard_normal((7, 3)).astype(np.float32)
+    shares = row_shares(7, 0, 1.0)
+    loss, gradient = plain.gradient(weights, latents, shares, noise)
+    small = scaled.gradient(weights, latents * np.float32(0.05), shares, noise)
+    assert small[0] == pytest.approx(loss, rel=1e-5)
+    np.testing.assert_allclose(small[1], gradient, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        scaled.decode(weights, noise), 0.05 * plain.decode(weights, noise), rtol=1e-5
+    )
+
+
+def test_the_first_dreams_lie_around_the_first_latents(rng):
+    scholar = make()
+    scholar.grow(2, 0, 1 << 24)
+    batch = clusters(rng, (0, 1), 4)
+    scholar.observe(batch)
+    dreams = scholar.vae.sample(scholar.generator, 200, rng)
+    np.testing.assert_allclose(dreams.mean(axis=0), batch.latents.mean(axis=0), atol=0.1)
+
+
 def test_dreams_are_latents_labelled_by_the_old_solver(rng):
     scholar = taught(rng)
     teacher = scholar.weights.copy()
@@ -115,7 +139,7 @@ def test_new_samples_weigh_one_part_in_t(rng, experience):
 
 
 def test_the_generator_learns_from_its_own_dreams_too(rng):
-    scholar = taught(rng, steps=300, epochs=2)
+    scholar = taught(rng, steps=300, epochs=3, generator_hidden=(24,), generator_code=4)
     scholar.grow(3, 0, 1 << 24)
     for _ in range(150):
         scholar.observe(clusters(rng, (2,), 8))

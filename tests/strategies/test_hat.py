@@ -7,7 +7,13 @@ from clusters import QUICK_CHECKS, accuracy, conforms, draw, make, teach
 
 from edge_cl.errors import ContextRequired, InvalidOption
 
-OPTIONS = {"hidden": (24, 16), "learning_rate": 0.1, "batch_size": 8, "anneal_steps": 30}
+OPTIONS = {
+    "hidden": (24, 16),
+    "learning_rate": 0.1,
+    "batch_size": 8,
+    "anneal_steps": 30,
+    "gate_rate": 0.05,
+}
 
 
 @pytest.fixture

@@ -88,6 +88,7 @@ GENERATIVE: Mapping[str, Any] = {
     "replay_batch": BATCH,
     "experience_samples": None,
 }
+HAT: Mapping[str, Any] = {"anneal_steps": ITERATIONS, "gate_rate": 0.05, "sparsity": 0.75}
 HYPERNETWORK: Mapping[str, Any] = {
     "hyper_hidden": (50, 50),
     "chunk_size": 2000,
@@ -112,7 +113,7 @@ ROWS: dict[str, Row] = {
     "task/hypernetwork": Row("hypernetwork", HYPERNETWORK, 99.79, 97),
     "task/piggyback": Row("piggyback", {}, None, 97),
     "task/supsup": Row("supsup", {}, None, 97),
-    "task/hat": Row("hat", {"anneal_steps": ITERATIONS}, None, 97),
+    "task/hat": Row("hat", HAT, None, 97),
     "task/ewc": Row("ewc", EWC | {"strength": 1e5}, 98.64, 98),
     "task/si": Row("si", {"strength": 10.0}, 99.09, 98),
     "task/lwf": Row("lwf", {}, 99.57, 98),
