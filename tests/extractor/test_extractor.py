@@ -190,3 +190,26 @@ def test_neither_torch_nor_onnx_is_imported():
         "assert not {'torch', 'onnx', 'sklearn', 'matplotlib'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_every_thread_may_have_its_own_session():
+    with load_extractor(session_per_thread=True) as extractor, load_extractor() as shared:
+        image = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(1, 64, 64, 3)
+        used = {}
+
+        def use(name):
+            codes = extractor.extract(image)
+            used[name] = (extractor._session_here(), extractor._session_here(), codes)
+
+        threads = [threading.Thread(target=use, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert used["a"][0] is used["a"][1]
+        assert used["a"][0] is not used["b"][0]
+        for _, _, codes in used.values():
+            np.testing.assert_array_equal(codes, shared.extract(image))
+        before = extractor._session_here()
+        extractor.release()
+        assert extractor._session_here() is not before
