@@ -78,6 +78,8 @@ acceptance: $(VENV)/.installed-test
 	$(BIN)/python tests/acceptance/kill9.py --kills 20 --report docs/results/kill9.md
 	$(BIN)/edge-cl bench memory --output docs/results
 	$(BIN)/edge-cl bench http-cifar --max-gap 6 --output docs/results
+	for protocol in er_mir gdumb gem van_de_ven bursts frozen_heads; do \
+		$(BIN)/python -m edge_cl.bench.protocols $$protocol || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -272,7 +272,8 @@ class Registry:
             raise ExtractorMismatch(
                 f"it was taught with extractor {origin.extractor} "
                 f"({origin.extractor_sha256[:12]}), the service runs {manifest.id} "
-                f"({manifest.sha256[:12]}): start with the old model file"
+                f"({manifest.sha256[:12]}): start with the old model file, "
+                "or delete the learner's folder and teach it again"
             )
 
 

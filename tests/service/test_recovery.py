@@ -145,6 +145,7 @@ def test_a_learner_of_another_extractor_is_not_opened(start, extractor, folder):
     answer = running.client.get("/v1/learners/default")
     assert answer.status_code == 503
     assert "old model file" in answer.json()["detail"]
+    assert "teach it again" in answer.json()["detail"]
 
 
 def test_a_learner_keeps_the_defaults_it_was_created_with(start, folder):
