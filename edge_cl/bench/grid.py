@@ -174,7 +174,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
 
 def command_line() -> str:
     """The present command without the folders of one machine."""
-    return " ".join(["edge-cl", *(re.sub(r".*/(?=[^/])", "", word) for word in sys.argv[1:])])
+    return " ".join(["edge-cl", *(re.sub(r"^/.*/(?=[^/])", "", word) for word in sys.argv[1:])])
 
 
 @click.command("run")
