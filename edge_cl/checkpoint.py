@@ -23,7 +23,9 @@ def to_bytes(manifest: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
     """Arrays and a JSON-able manifest as one safetensors file."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps({"format": FORMAT_VERSION, **manifest}, sort_keys=True)
-    return save(contiguous, metadata={"edge_cl": text, "sha256": _checksum(text, contiguous)})
+    # One entry: safetensors writes several in any order, and equal learners are equal bytes.
+    sealed = json.dumps({"manifest": text, "sha256": _checksum(text, contiguous)})
+    return save(contiguous, metadata={"edge_cl": sealed})
 
 
 def from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -38,9 +40,9 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
         arrays = load(content)
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])
-        text = header["__metadata__"]["edge_cl"]
+        sealed = json.loads(header["__metadata__"]["edge_cl"])
+        text, expected = sealed["manifest"], sealed["sha256"]
         manifest: dict[str, Any] = json.loads(text)
-        expected = header["__metadata__"]["sha256"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"this is no saved learner, or it is damaged: {error}") from error
     if manifest.get("format") != FORMAT_VERSION:

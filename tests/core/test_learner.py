@@ -164,6 +164,11 @@ def test_it_is_saved_and_loaded(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["learner.safetensors"]
 
 
+def test_equal_learners_are_equal_bytes():
+    made = taught()
+    assert len({made.to_bytes() for _ in range(20)}) == 1
+
+
 @pytest.mark.parametrize("place", [0, 9, 200, -400, -1])
 def test_damage_to_a_saved_learner_is_noticed(place):
     content = bytearray(taught().to_bytes())
