@@ -241,6 +241,38 @@ def stays_whole_when_growth_is_refused(subject: Subject) -> None:
     raise AssertionError(f"{len(labels)} more classes were taken into half the bytes")
 
 
+def follows_its_budget(subject: Subject) -> None:
+    """A smaller budget is kept to at once, down to the least that the refusal names."""
+    learner, source = subject.learner(), stream(subject.spec, 36)
+    source.teach(learner, 0, 24)
+    before = Learner.from_bytes(learner.to_bytes())
+    least = _asked_instead_of(64, learner)
+    assert_same_state(before, learner)
+    for budget in (max(least, subject.memory_budget // 2), least):
+        learner.set_budget(budget)
+        total = sum(learner.ledger().values())
+        assert total <= budget == learner.memory_budget, f"{total} bytes in {budget}"
+        probe = stream(subject.spec, 24)
+        assert all(np.isfinite(score) for top in predictions(learner, probe) for _, score in top)
+    asked = _asked_instead_of(least - 1, learner)
+    assert asked == least, f"{asked} bytes were asked for, {least} do"
+    learner.set_budget(subject.memory_budget)
+    other = Learner.from_bytes(learner.to_bytes())
+    for one in (learner, other):
+        source.teach(one, 24, 36)
+        assert sum(one.ledger().values()) <= one.memory_budget
+    assert_same_state(learner, other)
+
+
+def _asked_instead_of(budget: int, learner: Learner) -> int:
+    """The bytes that the refusal of `budget` names."""
+    try:
+        learner.set_budget(budget)
+    except BudgetExceeded as refusal:
+        return refusal.asked_bytes
+    raise AssertionError(f"{budget} bytes were enough for all that it knows")
+
+
 def costs_the_same_at_any_age(subject: Subject) -> None:
     """Learning a sample takes as many calls late in the stream as early."""
     source = stream(subject.spec, 600, classes=2)
@@ -292,6 +324,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     shares_no_storage,
     refuses_what_does_not_fit,
     stays_whole_when_growth_is_refused,
+    follows_its_budget,
     costs_the_same_at_any_age,
     needs_what_it_says,
 )

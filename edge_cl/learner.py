@@ -287,6 +287,43 @@ class Learner:
         self._strategy.end_experience()
         self._changed()
 
+    def set_budget(self, memory_budget: str | int) -> None:
+        """Change the memory budget.
+
+        A smaller one evicts exemplars by the selection policy; a larger one makes room
+        that new samples fill.
+
+        Raises
+        ------
+        InvalidOption
+            If `memory_budget` is no size.
+        BudgetExceeded
+            If what must stay does not fit; its `asked_bytes` are the least that would do.
+            Nothing has changed then.
+        """
+        budget = parse_bytes(memory_budget)
+        self.check_budget(budget)
+        self.memory_budget = budget
+        self._strategy.grow(len(self._labels), len(self._contexts), self._allowed_bytes())
+        self._changed()
+
+    def check_budget(self, memory_budget: str | int) -> None:
+        """Raise what `set_budget` would raise; change nothing."""
+        budget = parse_bytes(memory_budget)
+        if self._refusal(budget) is None:
+            return
+        # Strategies divide a budget each in their own way, so the least one is searched for.
+        refused, fits = budget, self.memory_budget
+        while fits - refused > 1:
+            middle = (fits + refused) // 2
+            refused, fits = (refused, middle) if self._refusal(middle) is None else (middle, fits)
+        raise BudgetExceeded(
+            fits,
+            budget,
+            f"strategy {self.strategy!r} with {len(self.labels)} classes cannot give up more; "
+            "take a larger memory_budget, or another strategy",
+        )
+
     # Predicting.
 
     def predict(
@@ -408,6 +445,15 @@ class Learner:
 
     def _allowed_bytes(self) -> int:
         return self.memory_budget - self._names_bytes()
+
+    def _refusal(self, budget: int) -> BudgetExceeded | None:
+        """Why what must stay does not fit into `budget`; None if it does."""
+        names = len(self._labels), len(self._contexts)
+        try:
+            self._strategy.admit(*names, 0, budget - self._names_bytes())
+        except BudgetExceeded as refusal:
+            return refusal
+        return None
 
     def _extract(self, images: Sequence[Any]) -> Array:
         if self.extractor is None:

@@ -43,7 +43,7 @@ class Gauges(Collector):
         for name, served in self._registry.all().items():
             for part, size_bytes in served.worker.view.ledger.items():
                 used.add_metric([name, part], size_bytes)
-            budget.add_metric([name], served.store.origin.memory_budget)
+            budget.add_metric([name], served.worker.view.memory_budget)
             queue.add_metric([name], served.worker.backlog)
             lag.add_metric([name], served.worker.unsaved_operations)
             age.add_metric([name], time.time() - served.store.snapshot_at)

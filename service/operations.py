@@ -18,7 +18,7 @@ import numpy as np
 from edge_cl.learner import Learner
 from edge_cl.types import Array
 
-__all__ = ["EndExperience", "Lesson", "Operation", "Sample", "decode"]
+__all__ = ["EndExperience", "Lesson", "Operation", "Sample", "SetBudget", "decode"]
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,42 @@ class EndExperience:
         return "{}", b""
 
 
-Operation = Lesson | EndExperience
+@dataclass(frozen=True)
+class SetBudget:
+    """Another memory budget.
+
+    Parameters
+    ----------
+    memory_budget
+        In bytes.
+    """
+
+    memory_budget: int
+    samples: tuple[Sample, ...] = field(default=())
+    kind = "set_budget"
+
+    def check(self, learner: Learner) -> None:
+        """Raise what `apply` would raise, and change nothing."""
+        learner.check_budget(self.memory_budget)
+
+    def apply(self, learner: Learner, first_id: int) -> None:
+        """Shrink or raise the learner's budget."""
+        learner.set_budget(self.memory_budget)
+
+    def encode(self) -> tuple[str, bytes]:
+        """The row's header and its payload."""
+        return _compact({"memory_budget": self.memory_budget}), b""
+
+
+Operation = Lesson | EndExperience | SetBudget
 
 
 def decode(kind: str, header: str, payload: bytes) -> Operation:
     """Rebuild the operation of one row; the inverse of ``encode``."""
     if kind == EndExperience.kind:
         return EndExperience()
+    if kind == SetBudget.kind:
+        return SetBudget(**json.loads(header))
     if kind != Lesson.kind:
         raise ValueError(f"operation {kind!r} is not known: the journal is of a newer version")
     columns = json.loads(header)

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,11 @@ from edge_cl.types import LatentSpec
 from service.ballast import Ballast
 from service.config import ConfigError, Settings
 from service.errors import FieldError, Problem
-from service.jobs import Queue
+from service.jobs import Job, Queue, Reply
 from service.journal import JournalError
 from service.keys import IdempotencyKeys
 from service.meters import Meters
+from service.operations import SetBudget
 from service.records import Keep
 from service.snapshots import sync_folder
 from service.store import Origin, Store
@@ -85,6 +87,7 @@ class Registry:
         self._folder = settings.folder / "learners"
         self._lock = threading.Lock()
         self._learners: dict[str, ServedLearner] = {}
+        self._promises: dict[str, tuple[str, int]] = {}
         self._closing = threading.Event()
         settings.folder.mkdir(parents=True, exist_ok=True)
         self._folder_lock = take_folder(settings.folder)
@@ -169,6 +172,29 @@ class Registry:
             shutil.rmtree(gone, ignore_errors=True)
             self._meters.forget(name)
 
+    def set_budget(self, name: str, memory_budget: int) -> Future[Reply]:
+        """Change a learner's budget durably; its future has the answer, or the problem.
+
+        Raises
+        ------
+        Problem
+            If the budgets of all learners would be more than `learners_budget`.
+        """
+        with self._lock:
+            served = self.get(name)
+            if memory_budget > served.worker.view.memory_budget:
+                self._check_bytes(memory_budget, beside=name)
+            promise = secrets.token_hex(8)
+            self._promises[promise] = (name, memory_budget)
+        job = Job(SetBudget(memory_budget), lambda receipt: Reply(200, "{}"))
+        # Until it is learned, the larger of the two budgets counts.
+        job.reply.add_done_callback(lambda _: self._promises.pop(promise))
+        try:
+            return served.worker.submit(job)
+        except BaseException:
+            job.reply.cancel()
+            raise
+
     def get(self, name: str) -> ServedLearner:
         """The learner of this name; Problem when there is none."""
         served = self._learners.get(name)
@@ -212,7 +238,14 @@ class Registry:
         if len(self._learners) >= self._settings.max_learners:
             detail = f"there are {len(self._learners)} learners, at most that many may exist"
             raise Problem("conflict", detail)
-        spent = sum(one.store.origin.memory_budget for one in self._learners.values())
+        self._check_bytes(memory_budget)
+
+    def _check_bytes(self, memory_budget: int, beside: str | None = None) -> None:
+        """Whether one more learner, or the one named, may have this budget beside the others."""
+        budgets = {name: one.worker.view.memory_budget for name, one in self._learners.items()}
+        for name, promised in list(self._promises.values()):
+            budgets[name] = max(promised, budgets.get(name, 0))
+        spent = sum(budget for name, budget in budgets.items() if name != beside)
         allowed = int(self._settings.learners_budget)
         if spent + memory_budget > allowed:
             raise Problem(

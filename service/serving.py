@@ -98,6 +98,11 @@ class Serving:
         digest = fingerprint(EndExperience.kind, [])
         return await self._operate(served, EndExperience, key, digest, until_learned=True)
 
+    async def set_budget(self, served: ServedLearner, memory_budget: int) -> Reply:
+        """Change a learner's memory budget."""
+        change = partial(self.registry.set_budget, served.name, memory_budget)
+        return await asyncio.wrap_future(await self.read(change))
+
     async def predict(
         self, served: ServedLearner, items: Sequence[Item], top_k: int
     ) -> tuple[View, list[Prediction]]:

@@ -21,7 +21,7 @@ from service.errors import Problem, of_library
 from service.jobs import Job, Queue, Receipt, Reply
 from service.journal import DiskFull, JournalError
 from service.meters import Meters
-from service.operations import EndExperience, Operation
+from service.operations import Lesson, Operation
 from service.records import Entry, StoredAnswer
 from service.store import Store
 
@@ -66,12 +66,15 @@ class View:
         Samples learned by label.
     ledger
         Bytes by part.
+    memory_budget
+        What their sum may be.
     """
 
     published: Published
     version: int
     class_counts: dict[str, int]
     ledger: dict[str, int]
+    memory_budget: int
 
 
 class Worker:
@@ -235,7 +238,7 @@ class Worker:
             raise Problem("disk-full", "there is no room left on the disk of the data folder")
 
     def _grows(self, operation: Operation) -> bool:
-        if self._keeps_everything or isinstance(operation, EndExperience):
+        if self._keeps_everything or not isinstance(operation, Lesson):
             return True
         labels, contexts = self._learner.labels, (None, *self._learner.contexts)
         return any(s.label not in labels or s.context not in contexts for s in operation.samples)
@@ -327,7 +330,13 @@ class Worker:
 
     def _make_view(self) -> View:
         learner = self._learner
-        return View(learner.publish(), self._sequence, learner.class_counts, learner.ledger())
+        return View(
+            published=learner.publish(),
+            version=self._sequence,
+            class_counts=learner.class_counts,
+            ledger=learner.ledger(),
+            memory_budget=learner.memory_budget,
+        )
 
     def _snapshot_due(self) -> bool:
         unsaved = self.unsaved_operations

@@ -55,13 +55,23 @@ async def show_learner(request: Request, learner: str) -> Response:
 @router.patch(
     "/v1/learners/{learner}",
     response_model=LearnerState,
-    responses=problems(400, 404, 408, 409, 413, 415, 422, 503),
+    responses=problems(400, 404, 408, 409, 413, 415, 422, 503, 507),
     openapi_extra=model_body(LearnerChange),
 )
 async def change_learner(request: Request, learner: str) -> Response:
-    """Change a learner; everything it was created with is fixed, so only no change succeeds."""
-    served = serving_of(request).registry.get(learner)
+    """Change a learner's memory budget; the rest stays as it was created."""
+    serving = serving_of(request)
+    served = serving.registry.get(learner)
     wanted = (await read_model(request, LearnerChange)).model_dump(exclude_none=True)
+    budget = wanted.pop("memory_budget", None)
+    _refuse_fixed(served, wanted)
+    if budget is not None and budget != served.worker.view.memory_budget:
+        await serving.set_budget(served, int(budget))
+    return json_answer(learner_content(served), headers=_etag(served))
+
+
+def _refuse_fixed(served: ServedLearner, wanted: dict[str, Any]) -> None:
+    """Problem when a value differs from one that cannot be changed."""
     origin = served.store.origin
     current = {**asdict(origin), "options": served.store.learner.options}
     faults = [
@@ -75,7 +85,6 @@ async def change_learner(request: Request, learner: str) -> Response:
             f"{faults[0].pointer[1:]} cannot be changed: create another learner and teach it",
             faults,
         )
-    return json_answer(learner_content(served), headers=_etag(served))
 
 
 @router.delete("/v1/learners/{learner}", status_code=204, responses=problems(404, 503))
@@ -96,7 +105,7 @@ def learner_content(served: ServedLearner) -> dict[str, Any]:
         "seed": origin.seed,
         "extractor": origin.extractor,
         "dim": origin.spec.dim,
-        "memory_budget": origin.memory_budget,
+        "memory_budget": view.memory_budget,
         "memory_used": sum(view.ledger.values()),
         "memory": view.ledger,
         "version": view.version,
