@@ -114,11 +114,11 @@ def _sample(item: Item) -> Sample:
         raise Problem("invalid-label", "a sample to learn needs a label").at(
             f"{item.pointer}/label"
         )
-    notes = {
-        name: checked_text(getattr(item, name), name, item.pointer)
+    context, device, captured_at = (
+        checked_text(getattr(item, name), name, item.pointer)
         for name in ("context", "device", "captured_at")
-    }
-    return Sample(label, **notes)
+    )
+    return Sample(label, context, device, captured_at)
 
 
 def _latent(item: Item, spec: LatentSpec) -> Array:

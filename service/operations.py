@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 
 from edge_cl.learner import Learner
+from edge_cl.monitoring import Outcome
 from edge_cl.types import Array
 
 __all__ = ["EndExperience", "Lesson", "Operation", "Sample", "SetBudget", "decode"]
+
+COLUMNS = ("label", "context", "device", "captured_at", "predicted", "confidence")
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,21 @@ class Sample:
         Who sent it.
     captured_at
         The client's own time, as it was sent.
+    predicted, confidence
+        What was predicted before it was learned, and how sure; None if nothing could be.
     """
 
     label: str
     context: str | None = None
     device: str | None = None
     captured_at: str | None = None
+    predicted: str | None = None
+    confidence: float | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """The sample as a test of what was known before it."""
+        return Outcome(self.label, self.predicted, self.confidence or 0.0)
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,7 @@ class Lesson:
     def encode(self) -> tuple[str, bytes]:
         """The row's header and its payload."""
         columns = {
-            name: _shortened([getattr(sample, name) for sample in self.samples])
-            for name in ("label", "context", "device", "captured_at")
+            name: _shortened([getattr(sample, name) for sample in self.samples]) for name in COLUMNS
         }
         header = {"dtype": self.latents.dtype.str, "shape": self.latents.shape, **columns}
         return _compact(header), np.ascontiguousarray(self.latents).tobytes()
@@ -149,7 +160,7 @@ def decode(kind: str, header: str, payload: bytes) -> Operation:
     count = columns["shape"][0]
     latents = np.frombuffer(payload, dtype=columns["dtype"]).reshape(columns["shape"])
     rows = zip(
-        *(_full(columns[name], count) for name in ("label", "context", "device", "captured_at")),
+        *(_full(columns.get(name), count) for name in COLUMNS),
         strict=True,
     )
     return Lesson(latents, tuple(Sample(*row) for row in rows))

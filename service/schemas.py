@@ -116,6 +116,9 @@ class Taught(BaseModel):
     version: int = Field(description="A prediction of this version or later knows the samples.")
     accepted: int
     ids: list[int]
+    predicted: list[str | None] = Field(
+        description="What was said of each sample before it was learned; null if nothing could be."
+    )
     durable: bool
     learned: bool = Field(description="False for mode=async: they are learned in a moment.")
 

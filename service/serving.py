@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from starlette.requests import Request
 
+from edge_cl.monitoring import Tally
 from edge_cl.types import Array, Prediction
 from service.bodies import Item
 from service.config import Settings
@@ -21,7 +22,8 @@ from service.intake import Intake
 from service.jobs import Job, Receipt, Reply
 from service.latents import LatentMaker, checked_samples, checked_text
 from service.meters import Meters
-from service.operations import EndExperience, Lesson, Operation, fingerprint
+from service.operations import EndExperience, Lesson, Operation, Sample, fingerprint
+from service.outcomes import tallied, tested
 from service.registry import Registry, ServedLearner
 from service.worker import View
 
@@ -88,7 +90,8 @@ class Serving:
         samples = checked_samples(items)
 
         def lesson() -> Operation:
-            return Lesson(self._latents(served, items), samples)
+            latents = self._latents(served, items)
+            return Lesson(latents, tested(served.worker.view.published, latents, samples))
 
         digest = fingerprint(Lesson.kind, [item.parts() for item in items])
         return await self._operate(served, lesson, key, digest, until_learned)
@@ -116,6 +119,20 @@ class Serving:
             self.meters.predictions.labels(served.name, outcome).inc()
         return view, predictions
 
+    async def evaluate(
+        self, served: ServedLearner, items: Sequence[Item]
+    ) -> tuple[View, tuple[Sample, ...], Tally]:
+        """Labelled samples with their predictions, and the counts; nothing is learned."""
+        samples = checked_samples(items)
+
+        def test() -> tuple[View, tuple[Sample, ...], Tally]:
+            latents = self._latents(served, items)
+            view = served.worker.view
+            answered = tested(view.published, latents, samples)
+            return view, answered, tallied(answered)
+
+        return await self._run(self._questions, test)
+
     async def read(self, query: Callable[[], Result]) -> Result:
         """Run a query of the disk beside the event loop."""
         return await asyncio.to_thread(query)
@@ -134,7 +151,7 @@ class Serving:
                 return Repeated(known.status, known.body)
         try:
             operation = await self._run(self._lessons, prepare)
-            render = partial(_receipt, served.name, operation.kind, until_learned)
+            render = partial(_receipt, served.name, operation, until_learned)
             reply = served.worker.submit(Job(operation, render, until_learned, key, digest))
         except BaseException:
             if key is not None:
@@ -193,11 +210,12 @@ def prediction_content(view: View, predictions: Sequence[Prediction]) -> dict[st
     }
 
 
-def _receipt(learner: str, kind: str, until_learned: bool, receipt: Receipt) -> Reply:
+def _receipt(learner: str, operation: Operation, until_learned: bool, receipt: Receipt) -> Reply:
     content: dict[str, Any] = {"learner": learner, "version": receipt.version}
     status = 200
-    if kind == Lesson.kind:
+    if isinstance(operation, Lesson):
         status = 201 if until_learned else 202
         content |= {"accepted": len(receipt.ids), "ids": list(receipt.ids)}
+        content["predicted"] = [sample.predicted for sample in operation.samples]
     content |= {"durable": True, "learned": until_learned}
     return Reply(status, json.dumps(content))

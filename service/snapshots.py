@@ -34,6 +34,8 @@ class Snapshot:
         Id of the first sample after it.
     body
         The learner's own bytes.
+    record
+        Bytes of its prequential record; empty if the snapshot has none.
     written_at
         Seconds since the epoch.
     """
@@ -41,6 +43,7 @@ class Snapshot:
     sequence: int
     next_id: int
     body: bytes
+    record: bytes
     written_at: float
 
 
@@ -64,17 +67,18 @@ class Snapshots:
         found = (NAME.fullmatch(path.name) for path in self._folder.iterdir())
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
-    def write(self, sequence: int, next_id: int, body: bytes) -> None:
+    def write(self, sequence: int, next_id: int, body: bytes, record: bytes = b"") -> None:
         """Save durably, then drop the oldest."""
         head = {
             "sequence": sequence,
             "next_id": next_id,
             "bytes": len(body),
-            "sha256": hashlib.sha256(body).hexdigest(),
+            "record_bytes": len(record),
+            "sha256": _digest(body, record),
             "written_at": round(time.time(), 3),
         }
         line = json.dumps(head).encode() + b"\n"
-        write_atomically(self._path(sequence), MAGIC, line, body)
+        write_atomically(self._path(sequence), MAGIC, line, body, record)
         for old in self.sequences()[KEPT:]:
             self._path(old).unlink(missing_ok=True)
 
@@ -82,19 +86,20 @@ class Snapshots:
         """The snapshot of `sequence`; DamagedSnapshot when a byte of it changed."""
         path = self._path(sequence)
         try:
-            magic, line, body = path.read_bytes().split(b"\n", 2)
+            magic, line, content = path.read_bytes().split(b"\n", 2)
             head = json.loads(line)
             intact = (
                 magic + b"\n" == MAGIC
                 and head["sequence"] == sequence
-                and head["sha256"] == hashlib.sha256(body).hexdigest()
+                and head["sha256"] == _digest(content)
             )
+            length = len(content) - int(head.get("record_bytes", 0))
             next_id, written_at = int(head["next_id"]), float(head["written_at"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedSnapshot(f"{path.name}: {error}") from error
         if not intact:
             raise DamagedSnapshot(f"{path.name}: the bytes do not match their SHA-256")
-        return Snapshot(sequence, next_id, body, written_at)
+        return Snapshot(sequence, next_id, content[:length], content[length:], written_at)
 
     def set_aside(self, sequence: int, quarantine: Path) -> None:
         """Move a damaged snapshot out of the way, without losing it."""
@@ -103,6 +108,13 @@ class Snapshots:
 
     def _path(self, sequence: int) -> Path:
         return self._folder / f"{sequence:015d}.snapshot"
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def write_atomically(path: Path, *parts: bytes) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 from edge_cl import strategies
 from edge_cl.errors import CheckpointError, EdgeCLError
 from edge_cl.learner import Learner
+from edge_cl.monitoring import Monitor
 from edge_cl.types import LatentSpec
 from service.catalogue import Catalogue
 from service.journal import JournalError
@@ -107,6 +108,7 @@ class Store:
         # A strategy that is missing here must not look like a damaged snapshot.
         strategies.find(self.origin.strategy)
         self._snapshots = Snapshots(folder / "snapshots")
+        self.monitor = Monitor()
         self.learner, saved, self.snapshot_at = self._newest_snapshot()
         quarantine = folder / "quarantine"
         self.journal = open_journal(folder / "journal.db", keep, saved, quarantine)
@@ -127,9 +129,9 @@ class Store:
         """Commit operations; returns when the disk has them."""
         self.journal.append(entries)
 
-    def save(self, sequence: int, next_id: int, body: bytes) -> None:
+    def save(self, sequence: int, next_id: int, body: bytes, record: bytes) -> None:
         """Write a snapshot; any thread may."""
-        self._snapshots.write(sequence, next_id, body)
+        self._snapshots.write(sequence, next_id, body, record)
         self.saved_sequence = sequence
         self.snapshot_at = time.time()
 
@@ -157,6 +159,8 @@ class Store:
             try:
                 snapshot = self._snapshots.read(sequence)
                 learner = Learner.from_bytes(snapshot.body)
+                if snapshot.record:
+                    self.monitor = Monitor.from_bytes(snapshot.record)
             except (DamagedSnapshot, CheckpointError) as error:
                 log.error("learner %s: snapshot set aside: %s", self.folder.name, error)
                 self._snapshots.set_aside(sequence, self.folder / "quarantine")
@@ -178,7 +182,9 @@ class Store:
         for row in self.journal.rows(self.saved_sequence):
             if row.sequence not in voided:
                 try:
-                    decode(row.kind, row.header, row.payload).apply(self.learner, row.first_id)
+                    operation = decode(row.kind, row.header, row.payload)
+                    operation.apply(self.learner, row.first_id)
+                    self.monitor.observe([sample.outcome for sample in operation.samples])
                 except EdgeCLError as error:
                     # The crash came between the commit and the refusal; it is refused again.
                     with contextlib.suppress(JournalError):

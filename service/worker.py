@@ -296,6 +296,7 @@ class Worker:
             log.exception("learner %s: learning stopped", self.name)
             self._fail(f"operation {entry.sequence} cannot be learned: {error!r}", [job])
             return
+        self._store.monitor.observe([sample.outcome for sample in entry.operation.samples])
         self._sequence = entry.sequence
         self._unpublished = True
         self._meters.learned.labels(self.name).inc(len(entry.operation.samples))
@@ -352,12 +353,12 @@ class Worker:
         """Save in another thread; only the copy of the state is made in this one."""
         self._saved_at = time.monotonic()
         next_id = self._store.journal.next_id
-        body = self._learner.to_bytes()
-        self._saving = self._saver.submit(self._write_snapshot, self._sequence, next_id, body)
+        saved = self._sequence, next_id, self._learner.to_bytes(), self._store.monitor.to_bytes()
+        self._saving = self._saver.submit(self._write_snapshot, *saved)
 
-    def _write_snapshot(self, sequence: int, next_id: int, body: bytes) -> None:
+    def _write_snapshot(self, sequence: int, next_id: int, body: bytes, record: bytes) -> None:
         try:
-            self._store.save(sequence, next_id, body)
+            self._store.save(sequence, next_id, body, record)
             self.snapshot_failure = None
         except OSError as error:
             log.error("learner %s: snapshot not written: %s", self.name, error)

@@ -12,6 +12,7 @@ LAYERS = (
     {"service"},
     {"edge_cl"},
     {"edge_cl.learner"},
+    {"edge_cl.monitoring"},
     {"edge_cl.strategies", "edge_cl.extractor", "edge_cl.checkpoint", "edge_cl.names"},
     {"edge_cl.generator", "edge_cl.isolation"},
     {"edge_cl.strategy"},

@@ -1,0 +1,47 @@
+"""Test-then-learn: what the published learner says of samples that come with a label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from edge_cl.errors import EdgeCLError
+from edge_cl.learner import Published
+from edge_cl.monitoring import Tally
+from edge_cl.types import Array
+from service.operations import Sample
+
+__all__ = ["tallied", "tested"]
+
+
+def tested(published: Published, latents: Array, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The samples, each with its prediction.
+
+    A sample stays without one while nothing is known, or while its context is new
+    or missing and the strategy cannot predict without.
+    """
+    found = list(samples)
+    contexts = [sample.context for sample in samples]
+    for context in dict.fromkeys(contexts):
+        rows = np.flatnonzero([one == context for one in contexts])
+        try:
+            predictions = published.predict_latents(latents[rows], context)
+        except EdgeCLError:
+            continue
+        for row, one in zip(rows, predictions, strict=True):
+            if one.label:
+                found[row] = replace(
+                    found[row], predicted=one.label, confidence=round(one.score, 4)
+                )
+    return tuple(found)
+
+
+def tallied(samples: Sequence[Sample]) -> Tally:
+    """The counts of samples that were tested."""
+    tally = Tally()
+    for sample in samples:
+        if sample.predicted is not None:
+            tally.add(sample.label, sample.predicted, sample.confidence or 0.0)
+    return tally
