@@ -7,14 +7,24 @@
 >>> client.predict("what_is_this.jpg").label      # doctest: +SKIP
 'cup'
 
-Every call is first described (`calls`) and its answer read by plain functions
-(`answers`); only the client itself talks to the network. What is taught
-carries an idempotency key, so that a call may be repeated until it is answered
-without teaching the same sample twice.
+`AsyncClient` has the same methods, to be awaited. Every call is described once
+(`api`) and its answer read by plain functions (`answers`); only the clients
+themselves talk to the network. What is taught carries an idempotency key, so
+that a call may be repeated until it is answered without teaching the same
+sample twice.
 """
 
 from edge_cl.client.answers import Predicted, ServiceProblem, ServiceUnreachable, Taught
+from edge_cl.client.asynchronous import AsyncClient
 from edge_cl.client.retries import Retries
 from edge_cl.client.sync import Client
 
-__all__ = ["Client", "Predicted", "Retries", "ServiceProblem", "ServiceUnreachable", "Taught"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Predicted",
+    "Retries",
+    "ServiceProblem",
+    "ServiceUnreachable",
+    "Taught",
+]

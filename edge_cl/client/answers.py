@@ -8,16 +8,34 @@ from typing import Any, TypeAlias
 
 import httpx
 
-from edge_cl.client.retries import retry_after_s
+from edge_cl.client.retries import Retries, retry_after_s
 from edge_cl.errors import EdgeCLError
 
 Json: TypeAlias = dict[str, Any]
 
+# A request that was answered so may have been taken all the same.
+_MAYBE_TAKEN = frozenset({409, 500, 502, 504})
+_KEY_IN_FLIGHT = "urn:edge-cl:problem:key-in-flight"
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
 
 class ServiceUnreachable(EdgeCLError):
-    """No answer came from the service."""
+    """No answer came from the service.
+
+    Parameters
+    ----------
+    message
+        What happened, and what to do about it.
+    maybe_taken
+        Whether the request may have arrived, so that only its answer is missing.
+    """
 
     retry_after_s: float | None = None
+    passing = True
+
+    def __init__(self, message: str, maybe_taken: bool = True) -> None:
+        self.maybe_taken = maybe_taken
+        super().__init__(message)
 
 
 class ServiceProblem(EdgeCLError):
@@ -37,12 +55,19 @@ class ServiceProblem(EdgeCLError):
         self.status = status
         self.retry_after_s = retry_after_s
         self.problem = problem
+        self.maybe_taken = status in _MAYBE_TAKEN
         title = problem.get("title") or "the service refused"
         texts = [f"{title} (HTTP {status})", problem.get("detail")]
         texts += [_fault_line(fault) for fault in problem.get("errors") or []]
         texts.append(problem.get("hint"))
         # A fault often repeats the detail: every text once.
         super().__init__(": ".join(dict.fromkeys(str(text) for text in texts if text)))
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may be answered otherwise a moment later."""
+        in_flight = self.problem.get("type") == _KEY_IN_FLIGHT
+        return in_flight or self.status in Retries.STATUSES
 
 
 @dataclass(frozen=True)
@@ -140,7 +165,8 @@ def unreachable(url: str, error: httpx.TransportError) -> ServiceUnreachable:
     reason = str(error) or type(error).__name__
     return ServiceUnreachable(
         f"no answer from the service at {url} ({reason}): "
-        "start it with 'edge-cl serve', or name another with --url or EDGE_CL_URL"
+        "start it with 'edge-cl serve', or name another with --url or EDGE_CL_URL",
+        maybe_taken=not isinstance(error, _NEVER_SENT),
     )
 
 

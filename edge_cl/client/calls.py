@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import httpx
 
 from edge_cl.errors import InvalidImage
 
@@ -18,13 +21,17 @@ if TYPE_CHECKING:
 Image: TypeAlias = "bytes | str | os.PathLike[str]"
 Latents: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.uint8]"
 
+AnswerT = TypeVar("AnswerT")
+KEY = "Idempotency-Key"
+
 
 @dataclass(frozen=True)
-class Call:
-    """One request, described without sending it."""
+class Call(Generic[AnswerT]):
+    """One request, described without sending it, and how its answer is read."""
 
     method: str
     path: str
+    read: Callable[[httpx.Response], AnswerT]
     params: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     content: bytes | None = None
@@ -33,23 +40,49 @@ class Call:
     json: Any = None
     repeatable: bool = True
 
+    def once(self, key: str | None) -> Call[AnswerT]:
+        """The same call under an idempotency key, a fresh one if None: it counts once."""
+        return replace(self, headers={**self.headers, KEY: key or str(uuid.uuid4())})
 
-def image_call(path: str, images: Sequence[Image], params: dict[str, str]) -> Call:
+    def request(self, client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
+        """What `client` has to send."""
+        return client.build_request(
+            self.method,
+            self.path,
+            params=self.params or None,
+            headers=self.headers,
+            content=self.content,
+            files=self.files,
+            data=self.fields,
+            json=self.json,
+        )
+
+
+def image_call(
+    path: str,
+    read: Callable[[httpx.Response], AnswerT],
+    images: Sequence[Image],
+    params: dict[str, str],
+) -> Call[AnswerT]:
     """Describe a POST of images: one as the raw body, several as a multipart form."""
     if len(images) != 1:
-        return form_call(path, images, params)
+        return form_call(path, read, images, params)
     image, media_type = _encoded(images[0])
-    return Call("POST", path, params, {"Content-Type": media_type}, content=image)
+    return Call("POST", path, read, params, {"Content-Type": media_type}, content=image)
 
 
 def form_call(
-    path: str, images: Sequence[Image], params: dict[str, str], labels: Sequence[str] = ()
-) -> Call:
+    path: str,
+    read: Callable[[httpx.Response], AnswerT],
+    images: Sequence[Image],
+    params: dict[str, str],
+    labels: Sequence[str] = (),
+) -> Call[AnswerT]:
     """Describe a POST of images and their labels as one multipart form."""
     if labels and len(labels) != len(images):
         raise ValueError(f"{len(images)} images came with {len(labels)} labels")
     files = [("file", (str(number), *_encoded(image))) for number, image in enumerate(images)]
-    return Call("POST", path, params, files=files, fields={"label": list(labels)})
+    return Call("POST", path, read, params, files=files, fields={"label": list(labels)})
 
 
 def _encoded(image: Image) -> tuple[bytes, str]:
@@ -66,6 +99,11 @@ def _encoded(image: Image) -> tuple[bytes, str]:
 def encoded_latents(latents: Latents) -> list[dict[str, str]]:
     """Rows of latents as the service reads them in a JSON body."""
     return [{"latent_b64": base64.b64encode(row.tobytes()).decode()} for row in latents]
+
+
+def given(**values: str | None) -> dict[str, str]:
+    """The query parameters that have a value."""
+    return {name: text for name, text in values.items() if text is not None}
 
 
 def image_type(image: bytes) -> str:

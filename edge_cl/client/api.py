@@ -1,0 +1,220 @@
+"""Every call of the service, described once; both clients have each as a method.
+
+A description takes the name of the learner first, which a client fills in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from edge_cl.client.answers import Json, Predicted, Taught, predicted, taught
+from edge_cl.client.calls import (
+    Call,
+    Image,
+    Latents,
+    encoded_latents,
+    form_call,
+    given,
+    image_call,
+)
+
+
+def alive(_: str, /) -> Call[None]:
+    """Describe the question whether anything answers."""
+    return Call("GET", "/livez", _nothing)
+
+
+def teach(
+    learner: str,
+    image: Image,
+    label: str,
+    *,
+    context: str | None = None,
+    device: str | None = None,
+    captured_at: str | None = None,
+    idempotency_key: str | None = None,
+    mode: str = "sync",
+) -> Call[Taught]:
+    """Teach one labelled image; on return it is durable.
+
+    Parameters
+    ----------
+    image
+        JPEG, PNG or WebP: its bytes or a path.
+    label
+        The class that it shows.
+    context
+        The situation it comes from, for strategies that use one.
+    device
+        Who saw it.
+    captured_at
+        When it was seen, in the device's own words.
+    idempotency_key
+        Two calls with one key count once; a fresh one if None.
+    mode
+        ``sync`` returns when it is learned, ``async`` when it is durable.
+    """
+    notes = given(context=context, device=device, captured_at=captured_at)
+    params = {"label": label, "mode": mode, **notes}
+    return image_call(_samples(learner), taught, [image], params).once(idempotency_key)
+
+
+def teach_many(
+    learner: str,
+    images: Sequence[Image],
+    labels: Sequence[str],
+    *,
+    idempotency_key: str | None = None,
+    mode: str = "sync",
+) -> Call[Taught]:
+    """Teach several labelled images in one request; all are accepted, or none.
+
+    Parameters
+    ----------
+    images
+        JPEG, PNG or WebP: bytes or paths.
+    labels
+        One label an image.
+    idempotency_key
+        Two calls with one key count once; a fresh one if None.
+    mode
+        ``sync`` returns when they are learned, ``async`` when they are durable.
+    """
+    call = form_call(_samples(learner), taught, images, {"mode": mode}, labels)
+    return call.once(idempotency_key)
+
+
+def teach_latents(
+    learner: str,
+    latents: Latents,
+    labels: Sequence[str],
+    *,
+    contexts: Sequence[str] | None = None,
+    idempotency_key: str | None = None,
+    mode: str = "sync",
+) -> Call[Taught]:
+    """Teach rows of latents, for a device with an extractor of its own.
+
+    Parameters
+    ----------
+    latents
+        (N, D) float32, or uint8 codes of the service's own extractor.
+    labels
+        One label a row.
+    contexts
+        One context a row, or None.
+    idempotency_key
+        Two calls with one key count once; a fresh one if None.
+    mode
+        ``sync`` returns when they are learned, ``async`` when they are durable.
+    """
+    samples: list[Json] = [
+        {"label": label, **encoded}
+        for label, encoded in zip(labels, encoded_latents(latents), strict=True)
+    ]
+    if contexts is not None:
+        for sample, context in zip(samples, contexts, strict=True):
+            sample["context"] = context
+    body = {"samples": samples}
+    call = Call("POST", _samples(learner), taught, {"mode": mode}, json=body)
+    return call.once(idempotency_key)
+
+
+def predict(
+    learner: str, image: Image, *, top_k: int = 1, context: str | None = None
+) -> Call[Predicted]:
+    """What one image shows."""
+    return image_call(f"{_path(learner)}/predict", _first, [image], _asked(top_k, context))
+
+
+def predict_many(
+    learner: str, images: Sequence[Image], *, top_k: int = 1, context: str | None = None
+) -> Call[list[Predicted]]:
+    """What each of some images shows, in one request."""
+    return image_call(f"{_path(learner)}/predict", predicted, images, _asked(top_k, context))
+
+
+def predict_latents(
+    learner: str, latents: Latents, *, top_k: int = 1, context: str | None = None
+) -> Call[list[Predicted]]:
+    """What each row of latents shows."""
+    body = {"samples": encoded_latents(latents)}
+    path = f"{_path(learner)}/predict"
+    return Call("POST", path, predicted, _asked(top_k, context), json=body)
+
+
+def end_experience(learner: str, *, idempotency_key: str | None = None) -> Call[Json]:
+    """Close the stretch of stream that the learner is in."""
+    return Call("POST", f"{_path(learner)}/experience/end", _json).once(idempotency_key)
+
+
+def samples_page(learner: str, wanted: dict[str, str], cursor: str | None) -> Call[Json]:
+    """Describe the question for the samples after `cursor`."""
+    params = {"limit": "1000", **wanted, **given(cursor=cursor)}
+    return Call("GET", _samples(learner), _json, params)
+
+
+def classes(learner: str) -> Call[dict[str, int]]:
+    """Samples learned of each class, in the order in which the classes came."""
+    return Call("GET", f"{_path(learner)}/classes", _counts)
+
+
+def state(learner: str) -> Call[Json]:
+    """What the learner is: strategy, version, classes, bytes by part."""
+    return Call("GET", _path(learner), _json)
+
+
+def learners(_: str, /) -> Call[list[Json]]:
+    """All learners of the service."""
+    return Call("GET", "/v1/learners", lambda response: list(response.json()["learners"]))
+
+
+def create_learner(_: str, /, name: str, **settings: Any) -> Call[Json]:
+    """Make a learner; `settings` as in ``POST /v1/learners``."""
+    return Call("POST", "/v1/learners", _json, json={"name": name, **settings}, repeatable=False)
+
+
+def delete_learner(_: str, /, name: str) -> Call[None]:
+    """Delete a learner and all that it learned."""
+    return Call("DELETE", f"/v1/learners/{name}", _nothing)
+
+
+def service(_: str, /) -> Call[Json]:
+    """What the service is: version, extractor, limits, budget."""
+    return Call("GET", "/v1/info", _json)
+
+
+def strategies(_: str, /) -> Call[list[Json]]:
+    """The strategies that a learner can have."""
+    return Call("GET", "/v1/strategies", lambda response: list(response.json()["strategies"]))
+
+
+def _path(learner: str) -> str:
+    return f"/v1/learners/{learner}"
+
+
+def _samples(learner: str) -> str:
+    return f"{_path(learner)}/samples"
+
+
+def _asked(top_k: int, context: str | None) -> dict[str, str]:
+    return {"top_k": str(top_k), **given(context=context)}
+
+
+def _json(response: httpx.Response) -> Json:
+    return dict(response.json())
+
+
+def _nothing(_: httpx.Response) -> None:
+    return None
+
+
+def _first(response: httpx.Response) -> Predicted:
+    return predicted(response)[0]
+
+
+def _counts(response: httpx.Response) -> dict[str, int]:
+    return {one["label"]: one["samples"] for one in response.json()["classes"]}

@@ -1,0 +1,119 @@
+"""The client for programs that run on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec
+
+import httpx
+
+from edge_cl.client import api
+from edge_cl.client.answers import Json, ServiceProblem, ServiceUnreachable, unreachable
+from edge_cl.client.calls import AnswerT, Call
+from edge_cl.client.exchange import Attempts, answer_of, as_described, key_headers, service_url
+from edge_cl.client.retries import Retries
+
+P = ParamSpec("P")
+
+
+def _awaited(
+    describe: Callable[Concatenate[str, P], Call[AnswerT]],
+) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, AnswerT]]:
+    """A method that sends the described call and returns its answer."""
+
+    async def method(self: AsyncClient, /, *args: P.args, **options: P.kwargs) -> AnswerT:
+        # Describing a call may read files: not on the loop that others wait for.
+        call = await asyncio.to_thread(describe, self.learner, *args, **options)
+        return await self.send(call)
+
+    as_described(method, describe)
+    return method
+
+
+class AsyncClient:
+    """A connection to one learner of a running service, for asyncio.
+
+    Has the methods of `Client`, to be awaited; `samples` is an asynchronous iterator.
+
+    Parameters
+    ----------
+    url, learner, key, timeout_s, retries
+        As for `Client`.
+    transport
+        Another asynchronous httpx transport, for tests.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        learner: str = "default",
+        key: str | None = None,
+        timeout_s: float = 60.0,
+        retries: Retries | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = service_url(url)
+        self.learner = learner
+        self._retries = retries or Retries()
+        self._http = httpx.AsyncClient(
+            base_url=self.url, timeout=timeout_s, headers=key_headers(key), transport=transport
+        )
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    teach = _awaited(api.teach)
+    teach_many = _awaited(api.teach_many)
+    teach_latents = _awaited(api.teach_latents)
+    predict = _awaited(api.predict)
+    predict_many = _awaited(api.predict_many)
+    predict_latents = _awaited(api.predict_latents)
+    end_experience = _awaited(api.end_experience)
+    classes = _awaited(api.classes)
+    state = _awaited(api.state)
+    learners = _awaited(api.learners)
+    create_learner = _awaited(api.create_learner)
+    delete_learner = _awaited(api.delete_learner)
+    service = _awaited(api.service)
+    strategies = _awaited(api.strategies)
+
+    async def samples(self, **wanted: str) -> AsyncIterator[Json]:
+        """Every sample that the service holds, by id; see `Client.samples`."""
+        cursor: str | None = None
+        while True:
+            page = await self.send(api.samples_page(self.learner, wanted, cursor))
+            for sample in page["items"]:
+                yield sample
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    async def check(self) -> None:
+        """Raise `ServiceUnreachable` at once if nothing answers, without any patience."""
+        await self._once(api.alive(self.learner))
+
+    async def send(self, call: Call[AnswerT]) -> AnswerT:
+        """The final answer to a described call, which is repeated while that makes sense."""
+        attempts = Attempts(self._retries, call.repeatable)
+        while True:
+            try:
+                return await self._once(call)
+            except (ServiceUnreachable, ServiceProblem) as failure:
+                delay_s = attempts.delay_s(failure)
+            await asyncio.sleep(delay_s)
+
+    async def _once(self, call: Call[AnswerT]) -> AnswerT:
+        try:
+            response = await self._http.send(call.request(self._http))
+        except httpx.TransportError as error:
+            raise unreachable(self.url, error) from error
+        return answer_of(call, response)

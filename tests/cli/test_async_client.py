@@ -1,0 +1,151 @@
+"""Both clients have the same calls, and the asynchronous one sends what the blocking one sends."""
+
+import asyncio
+import inspect
+import json
+
+import httpx
+import pytest
+
+from edge_cl.client import AsyncClient, Client, Retries, ServiceProblem, ServiceUnreachable, api
+
+JPEG = b"\xff\xd8\xff\xe0 not a whole image"
+TAUGHT = {"accepted": 1, "ids": [7], "version": 3}
+QUICK = Retries(patience_s=5.0, first_delay_s=0.001, longest_delay_s=0.002)
+IN_FLIGHT = {"type": "urn:edge-cl:problem:key-in-flight", "title": "runs", "status": 409}
+
+
+def transport(answers, requests):
+    """Gives the answers in turn and keeps the requests."""
+
+    def answer(request):
+        requests.append(request)
+        following = answers.pop(0)
+        if isinstance(following, Exception):
+            raise following
+        return following
+
+    return httpx.MockTransport(answer)
+
+
+def public(kind):
+    return {name for name, _ in inspect.getmembers(kind, callable) if not name.startswith("_")}
+
+
+def test_both_clients_have_the_same_calls():
+    assert public(Client) == public(AsyncClient)
+    for name in public(Client) - {"close", "send", "check", "samples"}:
+        described = list(inspect.signature(getattr(api, name)).parameters.values())[1:]
+        for kind in (Client, AsyncClient):
+            method = getattr(kind, name)
+            assert list(inspect.signature(method).parameters.values())[1:] == described
+            assert method.__doc__ == getattr(api, name).__doc__
+
+
+def test_every_described_call_is_a_method_of_the_clients():
+    described = {
+        name
+        for name, function in inspect.getmembers(api, inspect.isfunction)
+        if not name.startswith("_") and function.__module__ == api.__name__
+    }
+    assert described - {"alive", "samples_page"} == public(Client) - {
+        "close", "send", "check", "samples",
+    }  # fmt: skip
+
+
+def test_the_signature_names_what_comes_back():
+    assert inspect.signature(Client("http://edge").teach).return_annotation == "Taught"
+    assert inspect.signature(Client("http://edge").classes).return_annotation == "dict[str, int]"
+
+
+def test_teach_is_repeated_under_one_key_until_it_is_answered():
+    requests = []
+    answers = [
+        httpx.ConnectError("refused"),
+        httpx.Response(503, json={"title": "busy"}, headers={"Retry-After": "0"}),
+        httpx.Response(409, json=IN_FLIGHT, headers={"Retry-After": "0"}),
+        httpx.Response(201, json=TAUGHT),
+    ]
+
+    async def teach():
+        async with AsyncClient(
+            "http://edge", retries=QUICK, transport=transport(answers, requests)
+        ) as client:
+            return await client.teach(JPEG, "cup", captured_at="noon")
+
+    taught = asyncio.run(teach())
+    assert (taught.accepted, taught.ids) == (1, (7,))
+    assert len(requests) == 4
+    assert len({request.headers["idempotency-key"] for request in requests}) == 1
+    sent = [(one.url, one.content) for one in requests]
+    blocking, answers = [], [httpx.Response(201, json=TAUGHT)]
+    with Client("http://edge", transport=transport(answers, blocking)) as client:
+        client.teach(JPEG, "cup", captured_at="noon")
+    assert sent == [(blocking[0].url, blocking[0].content)] * 4
+
+
+def test_many_calls_at_once_and_pages_of_samples():
+    async def answer(request):
+        if request.method == "POST":
+            return httpx.Response(201, json=TAUGHT)
+        after = int(request.url.params.get("cursor", 0))
+        following = str(after + 1) if after < 2 else None
+        return httpx.Response(200, json={"items": [{"id": after}], "next_cursor": following})
+
+    async def use():
+        async with AsyncClient("http://edge", transport=httpx.MockTransport(answer)) as client:
+            taught = await asyncio.gather(*(client.teach(JPEG, "cup") for _ in range(20)))
+            return taught, [sample["id"] async for sample in client.samples(label="cup")]
+
+    taught, samples = asyncio.run(use())
+    assert len(taught) == 20
+    assert samples == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "maybe_taken"),
+    [
+        (httpx.ConnectError("refused"), ServiceUnreachable, False),
+        (httpx.ReadTimeout("slow"), ServiceUnreachable, True),
+        (httpx.Response(503, json={}), ServiceProblem, False),
+        (httpx.Response(422, json={"title": "no"}), ServiceProblem, False),
+        (httpx.Response(502, text="<html>"), ServiceProblem, True),
+    ],
+)
+def test_a_failure_says_whether_the_request_may_have_been_taken(answer, error, maybe_taken):
+    async def teach():
+        options = {"retries": Retries(patience_s=0), "transport": transport([answer], [])}
+        async with AsyncClient("http://edge", **options) as client:
+            await client.teach(JPEG, "cup")
+
+    with pytest.raises(error) as failed:
+        asyncio.run(teach())
+    assert failed.value.maybe_taken is maybe_taken
+
+
+def test_an_attempt_that_may_have_been_taken_is_not_forgotten_by_a_later_one():
+    answers = [httpx.ReadError("reset"), httpx.ConnectError("refused"), *[
+        httpx.ConnectError("refused") for _ in range(40)
+    ]]  # fmt: skip
+    quick = Retries(patience_s=0.01, first_delay_s=0.001, longest_delay_s=0.002)
+    client = Client("http://edge", retries=quick, transport=transport(answers, []))
+    with pytest.raises(ServiceUnreachable) as failed:
+        client.teach(JPEG, "cup")
+    assert failed.value.maybe_taken
+
+
+def test_both_clients_teach_a_running_service(real_service, digit_images):
+    image = digit_images.train["digit 0"][0]
+
+    async def use():
+        async with AsyncClient(real_service.url, learner="both") as client:
+            await client.check()
+            await client.create_learner("both", extractor="default", memory_budget="256KiB")
+            return await client.teach(image, "zero", idempotency_key="one")
+
+    taught = asyncio.run(use())
+    with Client(real_service.url, learner="both") as client:
+        again = client.teach(image, "zero", idempotency_key="one")
+        assert (again.ids, again.replayed) == (taught.ids, True)
+        assert json.dumps(client.classes()) == '{"zero": 1}'
+        client.delete_learner("both")
