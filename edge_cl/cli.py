@@ -17,6 +17,7 @@ COMMANDS = {
     "teach": Lazy(f"{_COMMANDS}.teach:teach", "Teach a folder of class folders."),
     "predict": Lazy(f"{_COMMANDS}.predict:predict", "Say what images show."),
     "eval": Lazy(f"{_COMMANDS}.evaluate:evaluate", "Measure accuracy on a folder."),
+    "keys": Lazy(f"{_COMMANDS}.keys:keys", "Make, list and revoke API keys."),
     "plan": Lazy(f"{_COMMANDS}.plan:plan", "Show what fits into a memory budget."),
     "health": Lazy(f"{_COMMANDS}.health:health", "Ask a service whether it is ready."),
     "check-config": Lazy(f"{_COMMANDS}.check_config:check_config", "Check the settings."),

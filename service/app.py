@@ -6,15 +6,18 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 import edge_cl
 from service import answers
 from service.config import Settings
+from service.gate import Gate, authorise
 from service.gauges import Gauges
-from service.middleware import AccessLog, ApiKey, UnreadBody
+from service.middleware import AccessLog, UnreadBody
 from service.openapi import DocumentedApp
+from service.rates import Rates
 from service.routes import ROUTERS
 from service.serving import Serving
 
@@ -63,12 +66,40 @@ def create_app(settings: Settings, extractor: Extractor | None) -> FastAPI:
         middleware=[
             Middleware(AccessLog, meters=serving.meters),
             Middleware(UnreadBody),
-            Middleware(ApiKey, key=settings.key()),
+            *cross_origin(settings),
+            Middleware(
+                Gate,
+                keyring=serving.keyring,
+                rates=Rates(settings.rate_per_s, settings.rate_burst),
+                origins=settings.cors_origins,
+                meters=serving.meters,
+            ),
         ],
     )
     app.state.serving = serving
     answers.install(app)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(authorise)])
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     return app
+
+
+def cross_origin(settings: Settings) -> list[Middleware]:
+    """What lets pages of other sites read answers; nothing, unless the settings name the sites."""
+    if not settings.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=[
+                "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
+                "Last-Event-ID", "X-API-Key", "X-Device-ID", "X-Request-ID",
+            ],
+            expose_headers=[
+                "Content-Disposition", "ETag", "Idempotent-Replayed", "Link", "Location",
+                "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID",
+            ],
+        )
+    ]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,8 @@ __all__ = ["ConfigError", "Settings", "load_settings"]
 
 KIB = 1024
 MIB = 1024 * KIB
+
+ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 
 Size = Annotated[ByteSize, Field(gt=0)]
 
@@ -74,11 +77,33 @@ class Settings(BaseSettings):
         description="ONNX Runtime providers in order of preference; empty is the CPU.",
     )
 
-    api_key: SecretStr | None = Field(None, description="Key that every /v1 request must carry.")
+    api_key: SecretStr | None = Field(
+        None, description="An admin key. With it, or with stored keys, every request needs one."
+    )
     api_key_file: Path | None = Field(None, description="File that holds the key, as a secret.")
     allow_anonymous: bool = Field(
         False, description="Listen beyond loopback although there is no key."
     )
+    rate_per_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Requests a second that one key may make; 0 sets no limit.",
+    )
+    rate_burst: PositiveInt = Field(
+        20, description="Requests that one key may make at once after a rest."
+    )
+    cors_origins: list[str] = Field(
+        default_factory=list,
+        description="Sites whose pages may use the service, as in https://example.org; `*` is all.",
+    )
+    tls: Literal["off", "auto"] = Field(
+        "off", description="`auto` serves HTTPS with a certificate that it signs itself."
+    )
+    tls_cert: Path | None = Field(
+        None, description="Certificate chain in PEM; with it the service serves HTTPS."
+    )
+    tls_key: Path | None = Field(None, description="Private key of that certificate in PEM.")
 
     max_body_bytes: Size = Field(ByteSize(16 * MIB), description="Largest request body.")
     max_inflight_bytes: Size = Field(
@@ -143,6 +168,16 @@ class Settings(BaseSettings):
         except ValueError:
             return False
 
+    @property
+    def keys_file(self) -> Path:
+        """Where the stored keys lie."""
+        return self.folder / "keys.json"
+
+    @property
+    def secure(self) -> bool:
+        """Whether the service serves HTTPS."""
+        return self.tls == "auto" or self.tls_cert is not None
+
     def key(self) -> str | None:
         """The API key, from the setting or its file; None when there is none."""
         if self.api_key is not None and self.api_key_file is not None:
@@ -160,15 +195,33 @@ class Settings(BaseSettings):
 
     def check(self) -> None:
         """Raise ConfigError for settings that are dangerous or contradict each other."""
-        if self.key() is None and not self.loopback and not self.allow_anonymous:
+        has_key = self.key() is not None or self.keys_file.exists()
+        if not has_key and not self.loopback and not self.allow_anonymous:
             raise ConfigError(
                 f"host {self.host} can be reached by other machines and there is no API key: "
-                "set EDGE_CL_API_KEY (or EDGE_CL_API_KEY_FILE), or EDGE_CL_ALLOW_ANONYMOUS=1"
+                "set EDGE_CL_API_KEY (or EDGE_CL_API_KEY_FILE), make one with 'edge-cl keys add "
+                "--data', or set EDGE_CL_ALLOW_ANONYMOUS=1"
             )
+        self._check_tls()
+        for origin in self.cors_origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    f"cors_origins has {origin!r}: write scheme and host, as in "
+                    "https://example.org, without a path"
+                )
         if self.max_body_bytes > self.max_inflight_bytes:
             raise ConfigError("max_body_bytes is above max_inflight_bytes: raise the latter")
         if self.memory_budget > self.learners_budget:
             raise ConfigError("memory_budget is above learners_budget: raise the latter")
+
+    def _check_tls(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("tls_cert and tls_key come together: set both, or neither")
+        if self.tls == "auto" and self.tls_cert is not None:
+            raise ConfigError("tls=auto makes a certificate of its own: leave tls_cert out")
+        for file in (self.tls_cert, self.tls_key):
+            if file is not None and not file.is_file():
+                raise ConfigError(f"TLS file {file} does not exist")
 
     @classmethod
     def settings_customise_sources(

@@ -36,6 +36,9 @@ KINDS: dict[str, Kind] = {
     "unauthorized": Kind(
         401, "An API key is needed", "Send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
     ),
+    "forbidden": Kind(
+        403, "The API key does not allow this", "Use a key with the scope that the detail names."
+    ),
     "not-found": Kind(404, "There is no such thing", "GET /v1/learners lists the learners."),
     "no-route": Kind(404, "There is no such path", "GET /docs lists every path."),
     "method": Kind(405, "The path has no such method", "The Allow header lists what it has."),
@@ -85,6 +88,7 @@ KINDS: dict[str, Kind] = {
     "missing-extra": Kind(
         422, "An optional package is not installed here", "Install it, or choose another strategy."
     ),
+    "rate-limit": Kind(429, "Too many requests", "Repeat the request after Retry-After."),
     "internal": Kind(500, "The service failed", "Report it with the request_id; the log has more."),
     "busy": Kind(503, "Too much is waiting", "Repeat the request after Retry-After."),
     "learner-failed": Kind(

@@ -9,7 +9,7 @@ import time
 
 __all__ = ["configure"]
 
-FIELDS = ("request_id", "route", "status")
+FIELDS = ("request_id", "route", "status", "key")
 
 
 class JsonLines(logging.Formatter):

@@ -1,9 +1,8 @@
-"""Around every request: its id, its key, its time, and the end of what it sends."""
+"""Around every request: its id, its time, and the end of what it sends."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import re
 import time
@@ -16,14 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Problem, ProblemResponse
 from service.meters import Meters
+from service.scopes import OPEN_PATHS
 
-__all__ = ["AccessLog", "ApiKey", "UnreadBody", "request_id_of"]
+__all__ = ["AccessLog", "UnreadBody", "answer_problem", "request_id_of"]
 
 access = logging.getLogger("edge_cl.access")
 log = logging.getLogger("edge_cl.service")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-OPEN_PATHS = frozenset(("/livez", "/readyz", "/healthz", "/", "/docs", "/openapi.json"))
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 SMALL_BODY_BYTES = 65_536
 LINGER_S = 2.0
@@ -95,39 +94,8 @@ class AccessLog:
             scope["path"].encode("ascii", "backslashreplace").decode(),
             status,
             took_s * 1000,
-            extra={"request_id": request_id, "route": route, "status": status},
+            extra={"request_id": request_id, "route": route, "status": status, **_key_of(scope)},
         )
-
-
-class ApiKey:
-    """Asks for the API key, except where a probe or a page could not send it.
-
-    Parameters
-    ----------
-    app
-        What it wraps.
-    key
-        The key; None lets everybody in.
-    """
-
-    def __init__(self, app: ASGIApp, key: str | None) -> None:
-        self._app = app
-        self._key = key.encode() if key else None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        guarded = scope["type"] == "http" and self._key and scope["path"] not in OPEN_PATHS
-        if not guarded or self._knows(Headers(scope=scope)):
-            await self._app(scope, receive, send)
-            return
-        headers = {"WWW-Authenticate": 'Bearer realm="edge_cl"'}
-        problem = Problem("unauthorized", "the request has no valid API key", headers=headers)
-        await answer_problem(problem, scope, receive, send)
-
-    def _knows(self, headers: Headers) -> bool:
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        sent = bearer if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        return hmac.compare_digest(sent.strip().encode(), self._key or b"")
 
 
 class UnreadBody:
@@ -172,6 +140,12 @@ class UnreadBody:
             await send(message)
 
         await self._app(scope, rest.receive, patient)
+
+
+def _key_of(scope: Scope) -> dict[str, str]:
+    """Which key the request came with, for the log."""
+    grant = scope.get("state", {}).get("grant")
+    return {"key": grant.key} if grant is not None and grant.key else {}
 
 
 def is_last(message: Message) -> bool:

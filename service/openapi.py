@@ -6,10 +6,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from service.scopes import OPEN, SCOPE_OF
+
 __all__ = ["DocumentedApp"]
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
 ASSUMED = "Validation Error"
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 
 
 class DocumentedApp(FastAPI):
@@ -19,9 +25,11 @@ class DocumentedApp(FastAPI):
         """The document; made once."""
         if self.openapi_schema is None:
             document = super().openapi()
-            for operations in document["paths"].values():
-                for operation in operations.values():
+            for path, operations in document["paths"].items():
+                for method, operation in operations.items():
                     operation["responses"] = _corrected(operation["responses"])
+                    operation.update(_security(f"{method.upper()} {path}"))
+            document["components"]["securitySchemes"] = SCHEMES
             for name in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
         assert self.openapi_schema is not None
@@ -35,3 +43,11 @@ def _corrected(responses: dict[str, Any]) -> dict[str, Any]:
         for status, response in responses.items()
         if response["description"] != ASSUMED
     }
+
+
+def _security(route: str) -> dict[str, Any]:
+    """Which key the route needs; the empty requirement stands for a service without keys."""
+    scope = SCOPE_OF.get(route, "admin")
+    if scope == OPEN:
+        return {"security": []}
+    return {"security": [{}, *({name: []} for name in SCHEMES)], "x-scope": scope}

@@ -13,6 +13,8 @@ from service import logs, machine
 from service.config import ConfigError, Settings, load_settings
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from edge_cl.extractor import Extractor
 
 __all__ = ["main", "serve"]
@@ -54,7 +56,9 @@ def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> in
 
     from service.app import create_app
     from service.connections import connection_class
+    from service.tls import certificate_files, fingerprint_of
 
+    tls = certificate_files(settings)
     app = create_app(settings, extractor)
     # Before it listens, so that a setting that cannot be used is one line, not a trace.
     app.state.serving.open()
@@ -64,7 +68,9 @@ def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> in
             await super().startup(sockets)
             if self.started:
                 address = self.servers[0].sockets[0].getsockname()
-                _announce(settings, int(address[1]), time.monotonic() - begun)
+                _announce(settings, app, int(address[1]), time.monotonic() - begun)
+                if tls is not None:
+                    print(f"certificate {tls[0]} · SHA-256 {fingerprint_of(tls[0])}", flush=True)
 
     config = uvicorn.Config(
         app,
@@ -76,6 +82,8 @@ def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> in
         access_log=False,
         log_config=None,
         server_header=False,
+        ssl_certfile=None if tls is None else tls[0],
+        ssl_keyfile=None if tls is None else tls[1],
         # Devices that send a sample every few seconds keep their connection.
         timeout_keep_alive=30,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
@@ -92,12 +100,13 @@ def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> in
     return 0 if server.started else 1
 
 
-def _announce(settings: Settings, port: int, took_s: float) -> None:
+def _announce(settings: Settings, app: FastAPI, port: int, took_s: float) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else host
-    key = "as configured" if settings.key() else "none needed"
+    key = "needed" if app.state.serving.keyring.needed else "none needed"
+    scheme = "https" if settings.secure else "http"
     print(
-        f"ready in {took_s:.1f} s · http://{shown}:{port}/ · key {key} · "
+        f"ready in {took_s:.1f} s · {scheme}://{shown}:{port}/ · key {key} · "
         f"budget {settings.memory_budget.human_readable()} · extractor {settings.extractor} · "
         f"data {settings.folder} · device {_device()}",
         flush=True,

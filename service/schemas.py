@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, StrictInt, StrictStr
 
 __all__ = [
     "Classes",
     "ExperienceEnded",
+    "KeyList",
+    "KeyMade",
     "LearnerChange",
     "LearnerList",
     "LearnerState",
+    "NewKey",
     "NewLearner",
     "Predictions",
     "ProblemBody",
@@ -191,6 +194,44 @@ class StrategyList(BaseModel):
     """All strategies."""
 
     strategies: list[StrategyNote]
+
+
+class NewKey(Strict):
+    """An API key to make."""
+
+    name: Annotated[StrictStr, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    scopes: Annotated[list[Literal["read", "predict", "learn", "admin"]], Field(min_length=1)]
+    learners: (
+        Annotated[list[Annotated[StrictStr, Field(max_length=64)]], Field(min_length=1)] | None
+    ) = Field(None, description="The only learners that it reaches; leave it out for all.")
+    expires_in_s: Annotated[float, Field(gt=0, le=315_360_000)] | None = Field(
+        None, description="Leave it out for a key that does not expire."
+    )
+
+
+class KeyNote(BaseModel):
+    """A stored key, without its secret."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    learners: list[str] | None
+    created_at: float
+    expires_at: float | None
+    expired: bool
+    used_at: float | None = Field(description="Its last request since the service started.")
+
+
+class KeyMade(KeyNote):
+    """A new key with its text."""
+
+    key: str = Field(description="Send it as `Authorization: Bearer`; it is never shown again.")
+
+
+class KeyList(BaseModel):
+    """All stored keys."""
+
+    keys: list[KeyNote]
 
 
 class FieldFault(BaseModel):

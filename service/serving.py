@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from edge_cl.monitoring import Tally
 from edge_cl.types import Array, Prediction
+from service.access import Keyring
 from service.bodies import Item
 from service.config import Settings
 from service.intake import Intake
@@ -56,6 +57,7 @@ class Serving:
         self.settings = settings
         self.extractor = extractor
         self.meters = Meters()
+        self.keyring = Keyring(settings.keys_file, settings.key())
         self.registry = Registry(settings, extractor, self.meters)
         self.started_at = time.time()
         self.stopping = False

@@ -117,11 +117,12 @@ def _digest(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, *parts: bytes) -> None:
-    """Write a file that is there whole and durable, or not at all."""
+def write_atomically(path: Path, *parts: bytes, mode: int = 0o666) -> None:
+    """Write a file that is there whole and durable, or not at all; `mode` is its rights."""
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())

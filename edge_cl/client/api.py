@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -180,6 +181,47 @@ def create_learner(_: str, /, name: str, **settings: Any) -> Call[Json]:
 def delete_learner(_: str, /, name: str) -> Call[None]:
     """Delete a learner and all that it learned."""
     return Call("DELETE", f"/v1/learners/{name}", _nothing)
+
+
+def keys(_: str, /) -> Call[list[Json]]:
+    """The API keys of the service, without their secrets."""
+    return Call("GET", "/v1/keys", lambda response: list(response.json()["keys"]))
+
+
+def add_key(
+    _: str,
+    /,
+    name: str,
+    scopes: Sequence[str],
+    *,
+    learners: Sequence[str] | None = None,
+    expires_in_s: float | None = None,
+) -> Call[Json]:
+    """Make an API key; the member `key` of the answer is its text, shown only here.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    scopes
+        Some of ``read``, ``predict``, ``learn``, ``admin``.
+    learners
+        The only learners that it reaches, or None for all.
+    expires_in_s
+        Seconds for which it is valid, or None.
+    """
+    body = {
+        "name": name,
+        "scopes": list(scopes),
+        "learners": None if learners is None else list(learners),
+        "expires_in_s": expires_in_s,
+    }
+    return Call("POST", "/v1/keys", _json, json=body, repeatable=False)
+
+
+def revoke_key(_: str, /, key_id: str) -> Call[None]:
+    """Revoke the API key of this id at once."""
+    return Call("DELETE", f"/v1/keys/{quote(key_id, safe='')}", _nothing)
 
 
 def service(_: str, /) -> Call[Json]:

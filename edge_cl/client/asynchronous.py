@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec
 
@@ -11,7 +12,14 @@ import httpx
 from edge_cl.client import api
 from edge_cl.client.answers import Json, ServiceProblem, ServiceUnreachable, unreachable
 from edge_cl.client.calls import AnswerT, Call
-from edge_cl.client.exchange import Attempts, answer_of, as_described, key_headers, service_url
+from edge_cl.client.exchange import (
+    Attempts,
+    answer_of,
+    as_described,
+    key_headers,
+    service_url,
+    trust,
+)
 from edge_cl.client.retries import Retries
 
 P = ParamSpec("P")
@@ -38,7 +46,7 @@ class AsyncClient:
 
     Parameters
     ----------
-    url, learner, key, timeout_s, retries
+    url, learner, key, timeout_s, retries, ca_file
         As for `Client`.
     transport
         Another asynchronous httpx transport, for tests.
@@ -52,13 +60,18 @@ class AsyncClient:
         key: str | None = None,
         timeout_s: float = 60.0,
         retries: Retries | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = service_url(url)
         self.learner = learner
         self._retries = retries or Retries()
         self._http = httpx.AsyncClient(
-            base_url=self.url, timeout=timeout_s, headers=key_headers(key), transport=transport
+            base_url=self.url,
+            timeout=timeout_s,
+            headers=key_headers(key),
+            transport=transport,
+            verify=trust(ca_file),
         )
 
     async def __aenter__(self) -> AsyncClient:
@@ -83,6 +96,9 @@ class AsyncClient:
     learners = _awaited(api.learners)
     create_learner = _awaited(api.create_learner)
     delete_learner = _awaited(api.delete_learner)
+    keys = _awaited(api.keys)
+    add_key = _awaited(api.add_key)
+    revoke_key = _awaited(api.revoke_key)
     service = _awaited(api.service)
     strategies = _awaited(api.strategies)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -28,6 +29,16 @@ def key_headers(key: str | None) -> dict[str, str]:
     """The header with the API key, ``EDGE_CL_API_KEY`` if None."""
     key = key or os.environ.get("EDGE_CL_API_KEY")
     return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def trust(ca_file: str | os.PathLike[str] | None) -> ssl.SSLContext | bool:
+    """What certificates are checked with: the system's, and `ca_file` or ``EDGE_CL_CA_FILE``."""
+    named = ca_file or os.environ.get("EDGE_CL_CA_FILE")
+    if not named:
+        return True
+    context = ssl.create_default_context()
+    context.load_verify_locations(os.fspath(named))
+    return context
 
 
 def answer_of(call: Call[AnswerT], response: httpx.Response) -> AnswerT:

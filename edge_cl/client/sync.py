@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Concatenate, ParamSpec
@@ -11,7 +12,14 @@ import httpx
 from edge_cl.client import api
 from edge_cl.client.answers import Json, ServiceProblem, ServiceUnreachable, unreachable
 from edge_cl.client.calls import AnswerT, Call
-from edge_cl.client.exchange import Attempts, answer_of, as_described, key_headers, service_url
+from edge_cl.client.exchange import (
+    Attempts,
+    answer_of,
+    as_described,
+    key_headers,
+    service_url,
+    trust,
+)
 from edge_cl.client.retries import Retries
 
 P = ParamSpec("P")
@@ -44,6 +52,9 @@ class Client:
         Longest wait for one answer.
     retries
         How long and how often a call without a final answer is repeated.
+    ca_file
+        Certificate to trust beside the system's, as of a service with ``--tls auto``;
+        ``EDGE_CL_CA_FILE`` if None.
     transport
         Another httpx transport, for tests.
     """
@@ -56,13 +67,18 @@ class Client:
         key: str | None = None,
         timeout_s: float = 60.0,
         retries: Retries | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = service_url(url)
         self.learner = learner
         self._retries = retries or Retries()
         self._http = httpx.Client(
-            base_url=self.url, timeout=timeout_s, headers=key_headers(key), transport=transport
+            base_url=self.url,
+            timeout=timeout_s,
+            headers=key_headers(key),
+            transport=transport,
+            verify=trust(ca_file),
         )
 
     def __enter__(self) -> Client:
@@ -87,6 +103,9 @@ class Client:
     learners = _blocking(api.learners)
     create_learner = _blocking(api.create_learner)
     delete_learner = _blocking(api.delete_learner)
+    keys = _blocking(api.keys)
+    add_key = _blocking(api.add_key)
+    revoke_key = _blocking(api.revoke_key)
     service = _blocking(api.service)
     strategies = _blocking(api.strategies)
 

@@ -20,13 +20,16 @@ class Connection:
     url: str | None
     learner: str
     key_file: Path | None
+    ca_file: Path | None
     patience_s: float
 
     def client(self) -> Client:
         """Open a client of a service that answers now; patience is for breaks on the way."""
         key = self.key_file.read_text(encoding="utf-8").strip() if self.key_file else None
         retries = Retries(patience_s=self.patience_s)
-        client = Client(self.url, learner=self.learner, key=key, retries=retries)
+        client = Client(
+            self.url, learner=self.learner, key=key, retries=retries, ca_file=self.ca_file
+        )
         client.check()
         return client
 
@@ -42,6 +45,11 @@ def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
         help="File with the API key.  [else EDGE_CL_API_KEY]",
     )
     @click.option(
+        "--ca-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Certificate to trust, as of a service with --tls auto.  [else EDGE_CL_CA_FILE]",
+    )
+    @click.option(
         "--patience",
         "patience_s",
         default=60.0,
@@ -50,8 +58,13 @@ def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @wraps(command)
     def connected(
-        url: str | None, learner: str, key_file: Path | None, patience_s: float, **options: Any
+        url: str | None,
+        learner: str,
+        key_file: Path | None,
+        ca_file: Path | None,
+        patience_s: float,
+        **options: Any,
     ) -> Any:
-        return command(Connection(url, learner, key_file, patience_s), **options)
+        return command(Connection(url, learner, key_file, ca_file, patience_s), **options)
 
     return connected

@@ -17,10 +17,11 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Write the answer as JSON.")
 def health(url: str | None, timeout_s: float, live: bool, as_json: bool) -> int:
     """Ask a service whether it is ready: exit code 0 if so, 1 if not."""
-    address = url or os.environ.get("EDGE_CL_URL") or _own_address()
+    asked = url or os.environ.get("EDGE_CL_URL")
+    address = asked or _own_address()
     path = "/livez" if live else "/readyz"
     try:
-        status, body = _get(address, path, timeout_s)
+        status, body = _get(address, path, timeout_s, trusted=asked is None)
     except (OSError, HTTPException, ValueError) as error:
         status, body = 0, str(error) or type(error).__name__
     ready = status == 200
@@ -49,13 +50,25 @@ def _own_address() -> str:
         host = "127.0.0.1"
     if ":" in host:
         host = f"[{host}]"
-    return f"http://{host}:{os.environ.get('EDGE_CL_PORT') or 8080}"
+    secure = os.environ.get("EDGE_CL_TLS") == "auto" or os.environ.get("EDGE_CL_TLS_CERT")
+    scheme = "https" if secure else "http"
+    return f"{scheme}://{host}:{os.environ.get('EDGE_CL_PORT') or 8080}"
 
 
-def _get(address: str, path: str, timeout_s: float) -> tuple[int, str]:
+def _get(address: str, path: str, timeout_s: float, trusted: bool = False) -> tuple[int, str]:
+    """Status and body of one GET; `trusted` asks for no proof of who answers."""
     parts = urlsplit(address if "://" in address else f"http://{address}")
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.netloc, timeout=timeout_s)
+    connection: HTTPConnection
+    if parts.scheme == "https":
+        import ssl
+
+        context = ssl.create_default_context(cafile=os.environ.get("EDGE_CL_CA_FILE") or None)
+        if trusted:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        connection = HTTPSConnection(parts.netloc, timeout=timeout_s, context=context)
+    else:
+        connection = HTTPConnection(parts.netloc, timeout=timeout_s)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

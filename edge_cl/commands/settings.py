@@ -26,6 +26,9 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--memory-budget", help="Bytes of a new learner, as in 8MiB.")
     @click.option("--strategy", help="Strategy of the learner 'default'.")
     @click.option("--extractor", help="'default' is the built-in one; else an ONNX file.")
+    @click.option("--tls", type=click.Choice(["off", "auto"]), help="'auto' signs its own HTTPS.")
+    @click.option("--tls-cert", type=click.Path(dir_okay=False), help="Certificate chain in PEM.")
+    @click.option("--tls-key", type=click.Path(dir_okay=False), help="Its private key in PEM.")
     @click.option(
         "--config",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -64,7 +67,12 @@ def read_settings(config: Path | None, overrides: Mapping[str, Any]) -> Settings
         raise click.UsageError(str(error)) from error
 
 
-_SETTINGS = frozenset({"host", "port", "data", "memory_budget", "strategy", "extractor"})
+_SETTINGS = frozenset(
+    {
+        "host", "port", "data", "memory_budget", "strategy", "extractor", "tls", "tls_cert",
+        "tls_key",
+    }
+)  # fmt: skip
 
 
 def _fault(fault: ErrorDetails) -> str:

@@ -41,9 +41,9 @@ SAMPLE_PROPERTIES: dict[str, Any] = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, for its ``responses``; 401 and 500 included."""
+    """The error answers of a route, for its ``responses``; those that every route has included."""
     documented: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({*statuses, 401, 500}):
+    for status in sorted({*statuses, 401, 403, 429, 500}):
         titles = [
             f"`{name}`: {kind.title}" for name, kind in KINDS.items() if kind.status == status
         ]

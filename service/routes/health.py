@@ -43,7 +43,7 @@ async def readyz(request: Request, verbose: str | None = None) -> Response:
     return json_answer(content)
 
 
-@router.get("/metrics", responses={401: problems()[401]}, response_class=Response)
+@router.get("/metrics", responses=problems(), response_class=Response)
 async def metrics(request: Request) -> Response:
     """Show every metric in the text format of Prometheus."""
     registry = serving_of(request).meters.registry

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from edge_cl.types import LatentSpec
 from service.errors import FieldError, Problem
+from service.gate import grant_of
 from service.registry import ServedLearner
 from service.routes.documents import json_answer, model_body, problems, read_model
 from service.schemas import LearnerChange, LearnerList, LearnerState, NewLearner
@@ -23,9 +24,10 @@ router = APIRouter(tags=["learners"])
 
 @router.get("/v1/learners", response_model=LearnerList, responses=problems())
 async def list_learners(request: Request) -> Response:
-    """List all learners."""
-    learners = serving_of(request).registry.all().values()
-    return json_answer({"learners": [learner_content(one) for one in learners]})
+    """List all learners that the key reaches."""
+    learners, grant = serving_of(request).registry.all(), grant_of(request)
+    reached = [learner_content(one) for name, one in learners.items() if grant.reaches(name)]
+    return json_answer({"learners": reached})
 
 
 @router.post(

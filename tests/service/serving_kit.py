@@ -25,7 +25,7 @@ from service.config import Settings, load_settings
 from service.connections import connection_class
 
 DIM = 8
-READY = re.compile(r"ready in .* (http://[^/]+)/")
+READY = re.compile(r"ready in .* (https?://[^/]+)/")
 
 
 def jpeg(channel: int, seed: int = 0, size: int = 64) -> bytes:

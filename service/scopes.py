@@ -1,0 +1,51 @@
+"""Which scope a key needs for each route; one table, read by the gate and the documents."""
+
+from __future__ import annotations
+
+__all__ = ["OPEN", "OPEN_PATHS", "SCOPE_OF", "SHARED"]
+
+OPEN = "open"
+"""For probes and pages, which could not send a key."""
+
+SCOPE_OF: dict[str, str] = {
+    "GET /": OPEN,
+    "GET /docs": OPEN,
+    "GET /livez": OPEN,
+    "GET /readyz": OPEN,
+    "GET /healthz": OPEN,
+    "GET /metrics": "read",
+    "GET /v1/info": "read",
+    "GET /v1/strategies": "read",
+    "GET /v1/strategies/{strategy}": "read",
+    "GET /v1/learners": "read",
+    "GET /v1/learners/{learner}": "read",
+    "GET /v1/learners/{learner}/classes": "read",
+    "GET /v1/learners/{learner}/samples": "read",
+    "GET /v1/learners/{learner}/samples/{sample_id}": "read",
+    "GET /v1/learners/{learner}/metrics": "read",
+    "POST /v1/learners/{learner}/predict": "predict",
+    "POST /v1/learners/{learner}/evaluate": "predict",
+    "POST /v1/learners/{learner}/samples": "learn",
+    "POST /v1/learners/{learner}/experience/end": "learn",
+    "POST /v1/learners": "admin",
+    "PATCH /v1/learners/{learner}": "admin",
+    "DELETE /v1/learners/{learner}": "admin",
+    "GET /v1/keys": "admin",
+    "POST /v1/keys": "admin",
+    "DELETE /v1/keys/{key}": "admin",
+}
+"""A route that is missing here is for admins only, and a test fails."""
+
+OPEN_PATHS = frozenset(
+    ("/openapi.json", *(name.split(" ")[1] for name, scope in SCOPE_OF.items() if scope == OPEN))
+)
+
+SHARED = frozenset(
+    (
+        "GET /v1/info",
+        "GET /v1/strategies",
+        "GET /v1/strategies/{strategy}",
+        "GET /v1/learners",
+    )
+)
+"""Routes without a learner in their path that a key bound to learners may use all the same."""
