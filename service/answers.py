@@ -9,10 +9,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Match
 
 from edge_cl.errors import EdgeCLError
-from service.errors import FieldError, Problem, ProblemResponse, of_library
+from service.errors import FieldError, Problem, of_library, problem_answer
 from service.journal import JournalError
 from service.middleware import request_id_of
 from service.serving import serving_of
@@ -26,11 +27,10 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _handler(translate))
 
 
-def answer(problem: Problem, request: Request) -> ProblemResponse:
+def answer(problem: Problem, request: Request) -> Response:
     """The answer to `request`."""
     serving_of(request).meters.errors.labels(problem.name).inc()
-    content = problem.content(request.url.path, request_id_of(request.scope))
-    return ProblemResponse(content, problem.kind.status, problem.headers)
+    return problem_answer(problem, request.url.path, request_id_of(request.scope))
 
 
 def of_validation(error: ValidationError | RequestValidationError, root: str = "") -> Problem:
@@ -43,7 +43,7 @@ def of_validation(error: ValidationError | RequestValidationError, root: str = "
 
 
 def _handler(translate: Any) -> Any:
-    async def respond(request: Request, error: Exception) -> ProblemResponse:
+    async def respond(request: Request, error: Exception) -> Response:
         problem = translate(error)
         if problem.name == "method":
             problem.headers["Allow"] = ", ".join(_methods_of(request))

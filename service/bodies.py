@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from edge_cl.types import UInt8
 from service.errors import Faults, FieldError, Problem
 from service.intake import Body
 from service.multipart import Part, read_parts
@@ -37,7 +38,7 @@ class Item:
     pointer
         Where it stands in the body, for error messages.
     image
-        An encoded image, or None.
+        An encoded image, or (H, W, 3) pixels, or None.
     latent
         Numbers, or the bytes of a latent vector, or None.
     dtype
@@ -47,7 +48,7 @@ class Item:
     """
 
     pointer: str
-    image: bytes | None = None
+    image: bytes | UInt8 | None = None
     latent: list[Any] | bytes | None = None
     dtype: Any = None
     label: Any = None
@@ -59,7 +60,8 @@ class Item:
         """What tells this sample from another one, for the fingerprint of a request."""
         latent = self.latent if self.latent is None else repr(self.latent)
         texts = [repr(getattr(self, name)) for name in TEXTS]
-        return [self.image and hashlib.sha256(self.image).digest(), latent, *texts]
+        image = None if self.image is None else hashlib.sha256(bytes(self.image)).digest()
+        return [image, latent, *texts]
 
 
 async def read_items(request: Request, body: Body, max_samples: int) -> list[Item]:

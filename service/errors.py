@@ -16,7 +16,15 @@ from starlette.responses import Response
 
 from edge_cl import errors as library
 
-__all__ = ["KINDS", "Faults", "FieldError", "Problem", "ProblemResponse", "of_library"]
+__all__ = [
+    "KINDS",
+    "Faults",
+    "FieldError",
+    "Problem",
+    "ProblemResponse",
+    "of_library",
+    "problem_answer",
+]
 
 MOST_ERRORS = 20
 URN = "urn:edge-cl:problem:"
@@ -211,6 +219,16 @@ class ProblemResponse(Response):
     def render(self, content: Any) -> bytes:
         """ASCII JSON: a lone surrogate in a client's text cannot be UTF-8."""
         return json.dumps(content).encode("ascii")
+
+
+def problem_answer(problem: Problem, path: str, request_id: str) -> Response:
+    """The answer to a request: below /v2 in the form of the Open Inference Protocol."""
+    if path == "/v2" or path.startswith("/v2/"):
+        where = "".join(f" (at {error.pointer})" for error in problem.errors[:1])
+        body = json.dumps({"error": problem.detail + where})
+        return Response(body, problem.kind.status, problem.headers, "application/json")
+    content = problem.content(path, request_id)
+    return ProblemResponse(content, problem.kind.status, problem.headers)
 
 
 LIBRARY: tuple[tuple[type[library.EdgeCLError], str], ...] = (

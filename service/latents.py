@@ -72,11 +72,11 @@ class LatentMaker:
 
     def _pixels(self, item: Item, takes_images: bool) -> Array:
         pointer = f"{item.pointer}/image_b64" if item.pointer.startswith("/samples") else ""
-        if self._extractor is None or not takes_images:
+        if self._extractor is None or item.image is None or not takes_images:
             raise Problem("invalid", "this learner takes latents only").at(pointer or item.pointer)
         try:
             with self._meters.predict.labels("decode").time():
-                return self._extractor.prepare(item.image or b"", self._limits)
+                return self._extractor.prepare(item.image, self._limits)
         except EdgeCLError as error:
             raise of_library(error).at(pointer or item.pointer) from error
 

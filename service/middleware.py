@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Problem, ProblemResponse
+from service.errors import Problem, problem_answer
 from service.meters import Meters
 from service.scopes import OPEN_PATHS
 
@@ -182,6 +182,5 @@ class _Rest:
 
 async def answer_problem(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with a problem, outside of any route."""
-    content = problem.content(scope["path"], request_id_of(scope))
-    response = ProblemResponse(content, problem.kind.status, problem.headers)
+    response = problem_answer(problem, scope["path"], request_id_of(scope))
     await response(scope, receive, send)

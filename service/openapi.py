@@ -6,11 +6,13 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from service.schemas import InferenceError
 from service.scopes import OPEN, SCOPE_OF
 
 __all__ = ["DocumentedApp"]
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+INFERENCE_ERROR = {"application/json": {"schema": InferenceError.model_json_schema()}}
 ASSUMED = "Validation Error"
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -27,7 +29,7 @@ class DocumentedApp(FastAPI):
             document = super().openapi()
             for path, operations in document["paths"].items():
                 for method, operation in operations.items():
-                    operation["responses"] = _corrected(operation["responses"])
+                    operation["responses"] = _corrected(operation["responses"], _errors_of(path))
                     operation.update(_security(f"{method.upper()} {path}"))
             document["components"]["securitySchemes"] = SCHEMES
             for name in ("HTTPValidationError", "ValidationError"):
@@ -36,10 +38,15 @@ class DocumentedApp(FastAPI):
         return self.openapi_schema
 
 
-def _corrected(responses: dict[str, Any]) -> dict[str, Any]:
+def _errors_of(path: str) -> dict[str, Any]:
+    """The body of a path's errors: the Open Inference Protocol has its own."""
+    return INFERENCE_ERROR if path == "/v2" or path.startswith("/v2/") else PROBLEM
+
+
+def _corrected(responses: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
     """Errors with the right media type, and without those that only FastAPI would answer."""
     return {
-        status: {**response, "content": PROBLEM} if int(status) >= 400 else response
+        status: {**response, "content": errors} if int(status) >= 400 else response
         for status, response in responses.items()
         if response["description"] != ASSUMED
     }

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, RootModel, StrictInt, StrictStr
 
 __all__ = [
     "Classes",
     "ExperienceEnded",
+    "InferenceError",
     "KeyList",
     "KeyMade",
     "LearnerChange",
     "LearnerList",
     "LearnerState",
+    "ModelIndex",
+    "ModelMetadata",
     "NewKey",
     "NewLearner",
     "Predictions",
     "ProblemBody",
     "SampleList",
     "SampleNote",
+    "ServerMetadata",
     "StrategyList",
     "Taught",
 ]
@@ -232,6 +236,51 @@ class KeyList(BaseModel):
     """All stored keys."""
 
     keys: list[KeyNote]
+
+
+class ServerMetadata(BaseModel):
+    """The server, as the Open Inference Protocol tells of it."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorNote(BaseModel):
+    """One input or output of a model."""
+
+    name: str
+    datatype: str
+    shape: list[int] = Field(description="-1 is any length.")
+
+
+class ModelMetadata(BaseModel):
+    """A learner, as the Open Inference Protocol tells of a model."""
+
+    name: str
+    versions: list[str] = Field(description="The present one.")
+    platform: str
+    inputs: list[TensorNote] = Field(description="A request has exactly one of them.")
+    outputs: list[TensorNote]
+
+
+class ModelState(BaseModel):
+    """One line of the index of models."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+class ModelIndex(RootModel[list[ModelState]]):
+    """All learners, as models."""
+
+
+class InferenceError(BaseModel):
+    """An error below /v2."""
+
+    error: str
 
 
 class FieldFault(BaseModel):

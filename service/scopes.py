@@ -13,6 +13,8 @@ SCOPE_OF: dict[str, str] = {
     "GET /livez": OPEN,
     "GET /readyz": OPEN,
     "GET /healthz": OPEN,
+    "GET /v2/health/live": OPEN,
+    "GET /v2/health/ready": OPEN,
     "GET /metrics": "read",
     "GET /v1/info": "read",
     "GET /v1/strategies": "read",
@@ -27,6 +29,14 @@ SCOPE_OF: dict[str, str] = {
     "POST /v1/learners/{learner}/evaluate": "predict",
     "POST /v1/learners/{learner}/samples": "learn",
     "POST /v1/learners/{learner}/experience/end": "learn",
+    "GET /v2": "read",
+    "POST /v2/repository/index": "read",
+    "GET /v2/models/{learner}": "read",
+    "GET /v2/models/{learner}/versions/{version}": "read",
+    "GET /v2/models/{learner}/ready": "read",
+    "GET /v2/models/{learner}/versions/{version}/ready": "read",
+    "POST /v2/models/{learner}/infer": "predict",
+    "POST /v2/models/{learner}/versions/{version}/infer": "predict",
     "POST /v1/learners": "admin",
     "PATCH /v1/learners/{learner}": "admin",
     "DELETE /v1/learners/{learner}": "admin",
@@ -46,6 +56,8 @@ SHARED = frozenset(
         "GET /v1/strategies",
         "GET /v1/strategies/{strategy}",
         "GET /v1/learners",
+        "GET /v2",
+        "POST /v2/repository/index",
     )
 )
 """Routes without a learner in their path that a key bound to learners may use all the same."""

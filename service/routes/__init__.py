@@ -9,6 +9,7 @@ from service.routes import (
     classes,
     experience,
     health,
+    inference,
     keys,
     learners,
     metrics,
@@ -30,6 +31,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     strategies.router,
     keys.router,
     about.router,
+    inference.router,
     health.router,
     pages.router,
 )

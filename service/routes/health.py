@@ -13,7 +13,7 @@ from service.routes.documents import json_answer, problems
 from service.serving import Serving, serving_of
 from service.store import describe
 
-__all__ = ["router"]
+__all__ = ["readiness", "router"]
 
 router = APIRouter(tags=["service"])
 
@@ -29,7 +29,7 @@ async def livez() -> Response:
 async def readyz(request: Request, verbose: str | None = None) -> Response:
     """Tell whether samples can be taught and predicted; `?verbose` lists every check."""
     serving = serving_of(request)
-    faults = _faults(serving)
+    faults = readiness(serving)
     checks = _checks(serving, faults)
     if faults:
         detail = "; ".join(f"{part}: {reason}" for part, reason in faults.items())
@@ -50,7 +50,8 @@ async def metrics(request: Request) -> Response:
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _faults(serving: Serving) -> dict[str, str]:
+def readiness(serving: Serving) -> dict[str, str]:
+    """What keeps the service from being ready, by part; empty when it is."""
     faults = serving.registry.faults()
     if serving.stopping:
         faults["service"] = "it is stopping"
