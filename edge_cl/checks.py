@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_cl.errors import BudgetExceeded, ContextRequired
+from edge_cl.corrections import Recall
+from edge_cl.errors import BudgetExceeded, Conflict, ContextRequired
 from edge_cl.learner import Learner
 from edge_cl.types import Float32, LatentSpec
 
@@ -299,6 +300,75 @@ def _count_calls(action: Callable[[], None]) -> int:
     return count
 
 
+def is_corrected(subject: Subject) -> None:
+    """Samples are relabelled and forgotten, classes merged and forgotten; it learns on, whole."""
+    source = stream(subject.spec, 30)
+    learner = subject.learner()
+    source.teach(learner, 0, 30)
+    learner.forget(sample_ids=[3], recall=_recall(source, 3))
+    assert not learner._strategy.remembers(3)
+    learner.relabel(28, source.labels[0], _recall(source, 28))
+    learner.relabel(29, "another class", _recall(source, 29))
+    assert learner.class_counts["another class"] == 1
+    learner.merge_classes(source.labels[0], source.labels[20])
+    learner.rename_class(source.labels[20], "renamed")
+    known = [one for one in source.labels[:20] if one in learner.labels]
+    learner.forget(label=known[-1])
+    assert learner.samples_seen == 29 - source.labels[:30].count(known[-1])
+    for top in predictions(learner, source):
+        assert sorted(label for label, _ in top) == sorted(learner.labels)
+        assert all(np.isfinite(score) for _, score in top)
+    assert sum(learner.ledger().values()) <= learner.memory_budget
+    restored = Learner.from_bytes(learner.to_bytes())
+    for one in (learner, restored):
+        source.teach(one, 0, 30)
+    assert_same_state(learner, restored)
+    for label in learner.labels:
+        learner.forget(label=label)
+    assert learner.predict_latents(source.latents[:1], source.contexts[0])[0].unknown
+    source.teach(learner, 0, 30)
+    predictions(learner, source)
+
+
+def denies_or_says_that_it_cannot(subject: Subject) -> None:
+    """What a sample is not becomes less likely, or the learner stays as it is and says so."""
+    source = stream(subject.spec, 30)
+    learner = subject.learner()
+    source.teach(learner, 0, 30)
+    before = {name: array.copy() for name, array in learner._strategy.arrays().items()}
+    for n in (2, 27):
+        latent, label, context = source.latents[n], source.labels[n], source.contexts[n]
+        odds = _odds(learner, latent, label, context)
+        try:
+            learner.learn_not(latent[None], [label], [context])
+        except Conflict:
+            after = learner._strategy.arrays()
+            assert all(before[name].tobytes() == after[name].tobytes() for name in before)
+            return
+        now = _odds(learner, latent, label, context)
+        # Where no feature is active, there is no weight that could lower anything.
+        assert now < odds or odds == now == _even(learner), f"odds went from {odds} to {now}"
+
+
+def _odds(learner: Learner, latent: Float32, label: str, context: str) -> float:
+    """Logarithm of a label's odds, from scores, so that large ones are not rounded away."""
+    published = learner.publish()
+    strategy, number = published.strategy, published.contexts.number(context)
+    scores = strategy.scores(strategy.normalise(latent[None]), number)[0].astype(np.float64)
+    own = published.classes.number(label)
+    return float(scores[own] - np.logaddexp.reduce(np.delete(scores, own)))
+
+
+def _even(learner: Learner) -> float:
+    return float(-np.log(len(learner.labels) - 1))
+
+
+def _recall(source: Stream, n: int) -> Recall:
+    part = slice(n, n + 1)
+    labels, contexts = tuple(source.labels[part]), tuple(source.contexts[part])
+    return Recall((n,), labels, contexts, source.latents[part])
+
+
 def needs_what_it_says(subject: Subject) -> None:
     """It predicts without a context, unless it says that it cannot."""
     source = stream(subject.spec, 30)
@@ -326,6 +396,8 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     stays_whole_when_growth_is_refused,
     follows_its_budget,
     costs_the_same_at_any_age,
+    is_corrected,
+    denies_or_says_that_it_cannot,
     needs_what_it_says,
 )
 """Every check, to be called with a `Subject`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_cl.types import Array, Float32, Int64
+from edge_cl.types import Array, Bool, Float32, Int64
 
 
 def softmax(logits: Float32, temperature: float = 1.0) -> Float32:
@@ -40,6 +40,33 @@ def cross_entropy_gradient(logits: Float32, classes: Int64) -> Float32:
     gradient[np.arange(len(classes)), classes] -= 1
     gradient /= len(classes)
     return gradient
+
+
+def denial(logits: Float32, denied: Bool) -> Float32:
+    """Negative learning's loss -log(1 - p), (N,): Kim et al. 2019, arXiv:1908.07387, eq. 2.
+
+    Parameters
+    ----------
+    logits
+        (N, C).
+    denied
+        (N, C): p is the sum of the probabilities of these; some are not denied.
+    """
+    others = np.where(denied, np.float32(-np.inf), log_softmax(logits))
+    return -np.asarray(np.logaddexp.reduce(others, axis=1), dtype=np.float32)
+
+
+def denial_direction(logits: Float32, denied: Bool) -> Float32:
+    """Gradient of `denial` by the (N, C) `logits`, over p.
+
+    Denied classes share out 1 by their probabilities, the others -1 by theirs: a step
+    against it lowers the odds of what is denied by the factor e at least, however large
+    or small they are.
+    """
+    most_negative = np.float32(-1e9)
+    inside = softmax(np.where(denied, logits, most_negative))
+    direction: Float32 = inside - softmax(np.where(denied, most_negative, logits))
+    return direction
 
 
 def distillation(logits: Float32, targets: Float32, temperature: float = 1.0) -> float:

@@ -69,6 +69,7 @@ class IsolationStrategy(GradientStrategy):
 
     needs: ClassVar[Needs] = Needs(boundaries=True, context_to_predict=True, hidden_layer=True)
     options_type: ClassVar[type[Options]] = IsolationOptions
+    learns_denials: ClassVar[bool] = False
 
     row_owner: Array
 

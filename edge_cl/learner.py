@@ -11,16 +11,17 @@ import numpy as np
 
 from edge_cl import checkpoint, strategies
 from edge_cl.budget import parse_bytes
+from edge_cl.corrections import Correctable, names_bytes
 from edge_cl.equations import softmax
 from edge_cl.errors import (
     BudgetExceeded,
     CheckpointError,
     ExtractorMismatch,
     InvalidLabel,
-    InvalidLatent,
     InvalidOption,
 )
-from edge_cl.names import NameTable
+from edge_cl.latents import checked_latents
+from edge_cl.names import VACANT, NameTable
 from edge_cl.options import parse_options
 from edge_cl.strategy import Strategy
 from edge_cl.types import NO_CONTEXT, NO_ID, Array, Batch, Float32, Int64, LatentSpec, Prediction
@@ -30,19 +31,22 @@ if TYPE_CHECKING:
 
 Contexts: TypeAlias = "Sequence[str | int | None] | str | int | None"
 
-LARGEST_LATENT = 1e6
-"""Magnitude above which a latent value is taken for an error."""
-
 
 @dataclass(frozen=True)
 class Published:
     """What a learner knew at one version: immutable, and safe to use from any thread."""
 
     version: int
-    labels: tuple[str, ...]
+    classes: NameTable
+    """What the classes that the strategy numbers are called."""
     contexts: NameTable
     spec: LatentSpec
     strategy: Strategy
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label once."""
+        return self.classes.known
 
     def predict_latents(
         self, latents: Array, context: str | int | None = None, top_k: int = 1
@@ -53,17 +57,32 @@ class Published:
             return [Prediction("", 0.0, unknown=True, version=self.version) for _ in rows]
         number = None if context is None else self.contexts.number(str(context))
         scores = self.strategy.scores(self.strategy.normalise(rows), number)
+        scores = self._by_label(scores)
         probabilities = softmax(scores)
         count = min(max(top_k, 1), len(self.labels))
         best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
         return [self._prediction(probabilities[n], best[n]) for n in range(len(rows))]
+
+    def _by_label(self, scores: Float32) -> Float32:
+        """Scores (N, L) of the labels from those of the classes (N, C).
+
+        The exponentials of classes with the same label add up, as their probabilities do;
+        a class without a label has none.
+        """
+        if self.labels == self.classes.names:
+            return scores
+        columns = [
+            np.logaddexp.reduce(scores[:, self.classes.numbers(label)], axis=1)
+            for label in self.labels
+        ]
+        return np.stack(columns, axis=1).astype(np.float32)
 
     def _prediction(self, probabilities: Float32, best: Int64) -> Prediction:
         top = tuple((self.labels[c], float(probabilities[c])) for c in best)
         return Prediction(top[0][0], top[0][1], top=top, version=self.version)
 
 
-class Learner:
+class Learner(Correctable):
     """Learns labelled samples one by one inside a byte budget, and predicts.
 
     Make one with `create` or `load`. Methods that change it must be called from one
@@ -192,7 +211,7 @@ class Learner:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels, in the order in which they were first seen."""
-        return self._labels.names
+        return self._labels.known
 
     @property
     def contexts(self) -> tuple[str, ...]:
@@ -202,7 +221,11 @@ class Learner:
     @property
     def class_counts(self) -> dict[str, int]:
         """Samples learned of each label."""
-        return dict(zip(self.labels, self._counts, strict=True))
+        counts = dict.fromkeys(self.labels, 0)
+        for label, count in zip(self._labels.names, self._counts, strict=True):
+            if label != VACANT:
+                counts[label] += count
+        return counts
 
     @property
     def samples_seen(self) -> int:
@@ -268,6 +291,7 @@ class Learner:
         present = self._labels, self._contexts
         self._labels, self._contexts = tables
         batch = self._batch(rows, labels, contexts, ids)
+        self._clear_reused(present[0])
         for start, stop in _growth(batch, len(present[0]), len(present[1])):
             self._labels = tables[0].first(
                 max(len(present[0]), int(batch.classes[:stop].max()) + 1)
@@ -351,7 +375,7 @@ class Learner:
         if self._published is None:
             self._published = Published(
                 version=self._version,
-                labels=self.labels,
+                classes=self._labels,
                 contexts=self._contexts,
                 spec=self.spec,
                 strategy=self._strategy.publish(),
@@ -404,7 +428,7 @@ class Learner:
             "seed": self.seed,
             "spec": [self.spec.dim, self.spec.scale, self.spec.zero_point],
             "memory_budget": self.memory_budget,
-            "labels": self.labels,
+            "labels": self._labels.names,
             "contexts": self.contexts,
             "counts": self._counts,
             "version": self._version,
@@ -441,7 +465,7 @@ class Learner:
         self._published = None
 
     def _names_bytes(self) -> int:
-        return self._labels.stored_bytes + self._contexts.stored_bytes + 8 * len(self._labels)
+        return names_bytes(self._labels, self._contexts)
 
     def _allowed_bytes(self) -> int:
         return self.memory_budget - self._names_bytes()
@@ -479,10 +503,8 @@ class Learner:
         new_labels = self._labels.with_names(labels)
         new_contexts = self._contexts.with_names([name for name in named if name is not None])
         self._strategy.check_contexts(_context_numbers(named, new_contexts))
-        names_bytes = new_labels.stored_bytes + new_contexts.stored_bytes + 8 * len(new_labels)
-        self._strategy.admit(
-            len(new_labels), len(new_contexts), len(rows), self.memory_budget - names_bytes
-        )
+        allowed_bytes = self.memory_budget - names_bytes(new_labels, new_contexts)
+        self._strategy.admit(len(new_labels), len(new_contexts), len(rows), allowed_bytes)
         return rows, (new_labels, new_contexts)
 
     def _batch(
@@ -499,36 +521,6 @@ class Learner:
             _context_numbers(_context_names(contexts, len(rows)), self._contexts),
             np.full(len(rows), NO_ID) if ids is None else np.asarray(ids, dtype=np.int64),
         )
-
-
-def checked_latents(latents: Array, spec: LatentSpec) -> Float32:
-    """Latents as finite float32 (N, D).
-
-    Raises
-    ------
-    InvalidLatent
-        With what was given and what is expected.
-    """
-    rows = np.asarray(latents)
-    if rows.ndim != 2 or rows.shape[1] != spec.dim:
-        raise InvalidLatent(
-            f"latents have shape {rows.shape}, expected (N, {spec.dim}): this learner's "
-            f"latents are {spec.dim} values wide"
-        )
-    if rows.dtype == np.uint8:
-        if not spec.quantised:
-            raise InvalidLatent("uint8 codes were given, but this learner's latents are float32")
-        return spec.to_float(rows)
-    if rows.dtype.kind != "f":
-        raise InvalidLatent(f"latents must be float32 or uint8 codes, got {rows.dtype}")
-    bad = ~(np.abs(rows) <= LARGEST_LATENT)
-    if bad.any():
-        n, d = (int(i) for i in np.argwhere(bad)[0])
-        raise InvalidLatent(
-            f"latent {n} has the value {rows[n, d]} at index {d}: values must be finite and at "
-            f"most {LARGEST_LATENT:g} in magnitude"
-        )
-    return rows.astype(np.float32)
 
 
 def _growth(batch: Batch, classes: int, contexts: int) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from edge_cl.errors import InvalidLabel, NotFound
 
+VACANT = ""
+"""Stands for a name that was given up."""
+
 LONGEST_NAME_BYTES = 128
 """Longest label or context, in UTF-8."""
 
@@ -20,7 +23,8 @@ class NameTable:
     kind
         What the names are of, for messages.
     names
-        By number.
+        By number. A number whose name was given up has `VACANT`, and goes to the next new
+        name; numbers that were merged have the same name.
     """
 
     kind: str
@@ -28,19 +32,32 @@ class NameTable:
     _numbers: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        numbers = {name: number for number, name in enumerate(self.names)}
+        numbers: dict[str, int] = {}
+        for number, name in enumerate(self.names):
+            if name != VACANT:
+                numbers.setdefault(name, number)
         object.__setattr__(self, "_numbers", numbers)
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
+    def known(self) -> tuple[str, ...]:
+        """Every name once, in the order of the lowest numbers."""
+        return tuple(self._numbers)
+
+    @property
     def stored_bytes(self) -> int:
         """Bytes of the names in UTF-8, and an offset of 8 bytes for each."""
         return sum(len(name.encode()) + 8 for name in self.names)
 
+    def numbers(self, name: str) -> list[int]:
+        """All numbers of `name`, at least one; raises as `number`."""
+        first = self.number(name)
+        return [n for n in range(first, len(self)) if self.names[n] == name]
+
     def number(self, name: str) -> int:
-        """Number of `name`.
+        """Number of `name`; the lowest, if it has several.
 
         Raises
         ------
@@ -48,7 +65,7 @@ class NameTable:
             Listing some of the names that exist.
         """
         if name not in self._numbers:
-            known = ", ".join(repr(known) for known in self.names[:10]) or "none yet"
+            known = ", ".join(repr(known) for known in self.known[:10]) or "none yet"
             raise NotFound(f"no {self.kind} is named {name!r}; there are: {known}")
         return self._numbers[name]
 
@@ -68,7 +85,22 @@ class NameTable:
         for name in names:
             if not isinstance(name, str) or name not in self._numbers:
                 new[checked_name(name, self.kind)] = None
-        return NameTable(self.kind, (*self.names, *new)) if new else self
+        if not new:
+            return self
+        names = list(self.names)
+        for name in new:
+            if VACANT in names:
+                names[names.index(VACANT)] = name
+            else:
+                names.append(name)
+        return NameTable(self.kind, tuple(names))
+
+    def replaced(self, numbers: Iterable[int], name: str) -> NameTable:
+        """The table in which these numbers have `name`."""
+        names = list(self.names)
+        for number in numbers:
+            names[number] = name
+        return NameTable(self.kind, tuple(names))
 
 
 def checked_name(name: object, kind: str) -> str:

@@ -65,6 +65,26 @@ def enlarged(old: Array, slot: Slot) -> Array:
     return new
 
 
+def class_parts(
+    less: Slot, now: Slot, more: Slot, cls: int, classes: int
+) -> list[tuple[slice, ...]]:
+    """Where an array of shape `now` holds the class `cls` of `classes`.
+
+    Parameters
+    ----------
+    less, now, more
+        The array's slot with one class less, as it is, and with one more: an axis that
+        grows by the same step each time has, at its end, one such step for every class.
+    """
+    parts = []
+    for axis, length in enumerate(now.shape):
+        step = length - less.shape[axis]
+        if step > 0 and more.shape[axis] - length == step:
+            first = length - (classes - cls) * step
+            parts.append((slice(None),) * axis + (slice(first, first + step),))
+    return parts
+
+
 def generator_state(rng: np.random.Generator) -> Array:
     """State of a PCG64 generator as (6,) uint64."""
     state: Mapping[str, Any] = rng.bit_generator.state

@@ -18,13 +18,20 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from edge_cl.codec import make_codec
-from edge_cl.equations import cross_entropy, cross_entropy_gradient, l2, power_l2
+from edge_cl.equations import (
+    cross_entropy,
+    cross_entropy_gradient,
+    denial_direction,
+    l2,
+    power_l2,
+)
 from edge_cl.errors import BudgetExceeded, CheckpointError, ContextRequired
 from edge_cl.head import Forward, Head
 from edge_cl.memory import ReplayMemory
 from edge_cl.options import HeadOptions, MemoryOptions, Options
 from edge_cl.state import Role, Slot, enlarged, generator_state, set_generator_state, zeros
 from edge_cl.types import NO_CONTEXT, Array, Batch, Bool, Float32, Int64, LatentSpec
+from edge_cl.unlearning import Unlearning
 
 Self = TypeVar("Self", bound="Strategy")
 
@@ -105,7 +112,7 @@ class Experience:
     is_open: bool = False
 
 
-class Strategy(ABC):
+class Strategy(Unlearning, ABC):
     """One way to learn continually. Subclasses are one file, one paper.
 
     Parameters
@@ -514,6 +521,7 @@ class GradientStrategy(Strategy):
 
     options_type: ClassVar[type[Options]] = HeadOptions
     last_layer_bias: ClassVar[bool] = True
+    learns_denials: ClassVar[bool] = True
 
     weights: Float32
     membership: Bool
@@ -574,6 +582,30 @@ class GradientStrategy(Strategy):
         """Let the update rule change the weights."""
         state = {name: getattr(self, name) for name in self.optimizer.slots(0)}
         self.optimizer.update(self.weights, gradient, state)
+
+    def present_weights(self) -> Float32:
+        """The weights whose logits decide now."""
+        return self.weights
+
+    def deny(self, batch: Batch, denied: Bool) -> None:
+        """For each sample a step of the class rows that moves its logits by `denial_direction`.
+
+        Hidden layers, momentum and penalties have no part in it.
+        """
+        if not self.can_deny:
+            super().deny(batch, denied)
+        for latent, context, row in zip(batch.latents, batch.contexts, denied, strict=True):
+            present, normal = self.present_weights(), self.normalise(latent[None])
+            logits = self.allowed_logits(self.head.logits(present, normal), context[None])
+            inputs = self.head.features(present, normal)
+            if self.head.bias:
+                inputs = np.concatenate([inputs, np.ones((1, 1), dtype=np.float32)], axis=1)
+            inputs /= max(float((inputs * inputs).sum()), 1e-12)
+            self.shift_rows(-denial_direction(logits, row[None]).T @ inputs)
+
+    def shift_rows(self, change: Float32) -> None:
+        """Add to what the class rows (C, row_size) are, now and later."""
+        self.head.rows(self.weights)[:] += change
 
     def scores(self, latents: Float32, context: int | None = None) -> Float32:
         """Logits of the head, of the context's classes only if the softmax is so."""

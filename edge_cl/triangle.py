@@ -22,9 +22,9 @@ def _rows(dim: int) -> Iterator[tuple[int, slice]]:
         start = stop
 
 
-def add_gram(packed: Array, vectors: Array) -> None:
-    """Add ``vectors.T @ vectors`` of (N, dim) `vectors` to `packed`, in place."""
-    gram = vectors.T @ vectors
+def add_gram(packed: Array, vectors: Array, sign: int = 1) -> None:
+    """Add ``sign * vectors.T @ vectors`` of (N, dim) `vectors` to `packed`, in place."""
+    gram = sign * (vectors.T @ vectors)
     for row, part in _rows(vectors.shape[1]):
         packed[part] += gram[row, row:]
 

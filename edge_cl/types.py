@@ -107,6 +107,11 @@ class Batch:
         )
 
     @staticmethod
+    def empty(dim: int) -> Batch:
+        """A batch of no rows."""
+        return Batch.of(np.zeros((0, dim), dtype=np.float32), np.zeros(0, dtype=np.int64))
+
+    @staticmethod
     def concat(batches: list[Batch]) -> Batch:
         """All rows of `batches`, in order."""
         return Batch(

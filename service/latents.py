@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_cl.errors import EdgeCLError
 from edge_cl.extractor import ImageLimits
-from edge_cl.learner import LARGEST_LATENT
+from edge_cl.latents import LARGEST_LATENT
 from edge_cl.names import checked_name
 from edge_cl.types import Array, LatentSpec
 from service.bodies import Item

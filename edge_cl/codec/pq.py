@@ -88,7 +88,9 @@ class ProductQuantiser(Codec):
     def decode(self, codes: UInt8) -> Float32:
         """See `Codec.decode`; one look-up a group."""
         rows = self._words[np.arange(self.groups), codes]
-        return np.ascontiguousarray(rows.reshape(len(codes), -1)[:, : self.dim])
+        return np.ascontiguousarray(
+            rows.reshape(len(codes), self.groups * rows.shape[-1])[:, : self.dim]
+        )
 
     def error_bound(self) -> float:
         """Spread of the code words: a value between two of them is no further from either."""

@@ -102,10 +102,20 @@ class CWR(GradientStrategy):
         for name in self.optimizer.slots(0):
             getattr(self, name)[:] = 0
 
+    def present_weights(self) -> Float32:
+        """The body, and the rows as if the experience ended now."""
+        present = self.weights.copy()
+        self.head.rows(present)[:] = self.consolidated_rows()
+        return present
+
+    def shift_rows(self, change: Float32) -> None:
+        """Temporary and consolidated rows alike, so that their mean moves as far."""
+        super().shift_rows(change)
+        self.consolidated += change
+
     def settle(self) -> None:
-        """What is served: the body, and the rows as if the experience ended now."""
-        self.served = self.weights.copy()
-        self.head.rows(self.served)[:] = self.consolidated_rows()
+        """What is served is what is present."""
+        self.served = self.present_weights()
 
     def scores(self, latents: Float32, context: int | None = None) -> Float32:
         """Logits of the consolidated rows."""

@@ -39,6 +39,7 @@ class Ensemble(GradientStrategy):
         "arXiv:1611.06194, section 2"
     )
     options_type: ClassVar[type[Options]] = EnsembleOptions
+    learns_denials: ClassVar[bool] = False
 
     heads: Float32
     owned: Bool

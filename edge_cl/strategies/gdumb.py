@@ -46,6 +46,7 @@ class GDumb(GradientStrategy):
     paper: ClassVar[str] = "Prabhu, Torr & Dokania 2020, doi:10.1007/978-3-030-58536-5_31, alg. 1"
     needs: ClassVar[Needs] = Needs()
     options_type: ClassVar[type[Options]] = GDumbOptions
+    learns_denials: ClassVar[bool] = False
 
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
         """The head is derived from the memory: only the optimiser's work is beside it."""

@@ -52,6 +52,7 @@ class Hypernetwork(GradientStrategy):
     paper: ClassVar[str] = "von Oswald, Henning, Sacramento & Grewe 2020, arXiv:1906.00695, eq. 2"
     needs: ClassVar[Needs] = Needs(boundaries=True)
     options_type: ClassVar[type[Options]] = HypernetworkOptions
+    learns_denials: ClassVar[bool] = False
 
     old_weights: Float32
     embeddings: Float32

@@ -59,6 +59,7 @@ class ICaRL(GradientStrategy):
     paper: ClassVar[str] = "Rebuffi et al. 2017, arXiv:1611.07725, algorithms 1 to 5"
     needs: ClassVar[Needs] = Needs(boundaries=True, second_pass=True, hidden_layer=True)
     options_type: ClassVar[type[Options]] = ICaRLOptions
+    learns_denials: ClassVar[bool] = False
 
     teacher: Float32
     old: Bool

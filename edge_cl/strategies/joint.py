@@ -33,6 +33,7 @@ class Joint(GradientStrategy):
     paper: ClassVar[str] = "baseline (offline training on all data so far)"
     needs: ClassVar[Needs] = Needs(history=True)
     options_type: ClassVar[type[Options]] = JointOptions
+    learns_denials: ClassVar[bool] = False
 
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
         """The head is derived from the memory; no optimiser outlives a training."""

@@ -43,6 +43,7 @@ class Multihead(GradientStrategy):
     paper: ClassVar[str] = "Caruana 1997, doi:10.1023/A:1007379606734, as a continual learner"
     needs: ClassVar[Needs] = Needs(boundaries=True)
     options_type: ClassVar[type[Options]] = MultiheadOptions
+    learns_denials: ClassVar[bool] = False
 
     trunk: Float32
     rows: Float32

@@ -22,6 +22,8 @@ class NCM(Strategy):
     name: ClassVar[str] = "ncm"
     paper: ClassVar[str] = "Mensink et al. 2013, doi:10.1109/TPAMI.2013.83, eq. 1"
     options_type: ClassVar[type[Options]] = Options
+    subtracts: ClassVar[bool] = True
+    class_stands_alone: ClassVar[bool] = True
 
     total: Float64
     count: Array
@@ -41,9 +43,24 @@ class NCM(Strategy):
 
     def remember(self, batch: Batch) -> None:
         """Add every latent to its class."""
+        self._count(batch, 1)
+
+    absorb = remember
+
+    def unlearn(self, batch: Batch) -> None:
+        """Subtract every latent from its class."""
+        self._count(batch, -1)
+
+    def _count(self, batch: Batch, sign: int) -> None:
         latents = self.normalise(batch.latents).astype(np.float64)
-        np.add.at(self.total, batch.classes, latents)
-        np.add.at(self.count, batch.classes, 1)
+        np.add.at(self.total, batch.classes, sign * latents)
+        np.add.at(self.count, batch.classes, sign)
+
+    def merge_class(self, cls: int, into: int) -> bool:
+        """Add sums and numbers."""
+        self.total[into] += self.total[cls]
+        self.count[into] += self.count[cls]
+        return True
 
     def settle(self) -> None:
         """Divide sums by numbers."""

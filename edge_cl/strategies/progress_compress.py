@@ -53,6 +53,7 @@ class ProgressCompress(GradientStrategy):
     paper: ClassVar[str] = "Schwarz et al. 2018, arXiv:1805.06370, eq. 1 and 2, section 3.2"
     needs: ClassVar[Needs] = Needs(boundaries=True, second_pass=True, hidden_layer=True)
     options_type: ClassVar[type[Options]] = ProgressCompressOptions
+    learns_denials: ClassVar[bool] = False
 
     knowledge: Float32
     importance: Float32

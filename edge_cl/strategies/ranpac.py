@@ -18,6 +18,8 @@ from edge_cl.types import Array, Batch, Float32, Float64
 GRID = 10.0 ** np.arange(-6, 2)
 """Ridge candidates, as multiples of the mean diagonal of the Gram matrix."""
 
+FIRST_RIDGE = 1e-3
+
 FIRST_CHOICE_SAMPLES = 64
 """The ridge is chosen after this many samples, and whenever their number has doubled."""
 
@@ -49,6 +51,7 @@ class RanPAC(Strategy):
     name: ClassVar[str] = "ranpac"
     paper: ClassVar[str] = "McDonnell et al. 2023, arXiv:2307.02251, eq. 2 and 4"
     options_type: ClassVar[type[Options]] = RanPACOptions
+    subtracts: ClassVar[bool] = True
 
     gram: Array
     prototypes: Array
@@ -71,7 +74,7 @@ class RanPAC(Strategy):
 
     def initialise(self) -> None:
         """The given ridge, or a middling one until enough samples were seen."""
-        self.ridge[:] = self._options.ridge or 1e-3
+        self.ridge[:] = self._options.ridge or FIRST_RIDGE
 
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
         """Triangle of the Gram matrix, class sums, and the chosen ridge."""
@@ -108,13 +111,37 @@ class RanPAC(Strategy):
     def remember(self, batch: Batch) -> None:
         """Add to G and Q; choose the ridge anew when the number of samples has doubled."""
         super().remember(batch)
-        features = self.features(self.normalise(batch.latents))
-        add_gram(self.gram, features)
-        np.add.at(self.prototypes, batch.classes, features)
         before = int(self.count[0])
-        self.count += len(batch)
+        self.absorb(batch)
         if self.memories and _passes_a_doubling(before, int(self.count[0])):
             self.ridge[:] = self.best_ridge()
+
+    @property
+    def is_exact(self) -> bool:
+        """Not once samples have chosen the ridge: that choice is not taken back."""
+        chosen = int(self.count[0]) >= FIRST_CHOICE_SAMPLES or self.ridge[0] != FIRST_RIDGE
+        return not self.memories or not chosen
+
+    def absorb(self, batch: Batch) -> None:
+        """Add to G and Q."""
+        self._sum(batch, 1)
+
+    def unlearn(self, batch: Batch) -> None:
+        """Subtract from G and Q."""
+        self._sum(batch, -1)
+
+    def _sum(self, batch: Batch, sign: int) -> None:
+        features = self.features(self.normalise(batch.latents))
+        add_gram(self.gram, features, sign)
+        np.add.at(self.prototypes, batch.classes, sign * features)
+        self.count += sign * len(batch)
+
+    def merge_class(self, cls: int, into: int) -> bool:
+        """Add class sums, and the exemplars of the holdout."""
+        self.prototypes[into] += self.prototypes[cls]
+        for memory in self.memories.values():
+            memory.merge_class(cls, into)
+        return True
 
     def best_ridge(self) -> float:
         """Ridge of the least squared error on the holdout, by statistics without it.

@@ -33,6 +33,7 @@ class SLDA(Strategy):
     name: ClassVar[str] = "slda"
     paper: ClassVar[str] = "Hayes & Kanan 2020, arXiv:1909.01520, eq. 2 to 6"
     options_type: ClassVar[type[Options]] = SLDAOptions
+    subtracts: ClassVar[bool] = True
 
     mean: Array
     count: Array
@@ -66,6 +67,37 @@ class SLDA(Strategy):
             self.mean[c] += step / (seen + 1)
             self.count[c] += 1
         add_gram(self.scatter, deviations)
+
+    absorb = remember
+
+    def unlearn(self, batch: Batch) -> None:
+        """Take every sample off its class's mean, then out of the scatter around that mean."""
+        deviations = np.empty((len(batch), self.spec.dim), dtype=np.float64)
+        latents = self.normalise(batch.latents).astype(np.float64)
+        for row, (latent, c) in enumerate(zip(latents, batch.classes, strict=True)):
+            left = int(self.count[c]) - 1
+            self.mean[c] -= (latent - self.mean[c]) / max(left, 1)
+            deviations[row] = (latent - self.mean[c]) * np.sqrt(left / (left + 1))
+            self.count[c] = left
+            if not left:
+                self.mean[c] = 0
+        add_gram(self.scatter, deviations, -1)
+
+    def clear_class(self, cls: int) -> None:
+        """Also leave the covariance as it is, where samples of the class are still in it."""
+        before = max(int(self.count.sum()), 1)
+        super().clear_class(cls)
+        self.scatter *= np.float32(self.count.sum() / before)
+
+    def merge_class(self, cls: int, into: int) -> bool:
+        """Pool the means; what lies between them goes to the scatter."""
+        moved, had = int(self.count[cls]), int(self.count[into])
+        apart = self.mean[cls] - self.mean[into]
+        add_gram(self.scatter, (apart * np.sqrt(moved * had / max(moved + had, 1)))[None])
+        self.mean[into] += apart * (moved / max(moved + had, 1))
+        self.count[into] += moved
+        self.count[cls] = 0
+        return True
 
     def covariance(self) -> Array:
         """Shared covariance (D, D): the scatter over the number of samples."""

@@ -75,6 +75,7 @@ class SLDAReplay(GradientStrategy):
         "arXiv:2307.02251, eq. 2; Hinton 2002, doi:10.1162/089976602760128018, eq. 1"
     )
     options_type: ClassVar[type[Options]] = SLDAReplayOptions
+    subtracts: ClassVar[bool] = True
 
     layout: Array
     mean: Array
@@ -226,6 +227,10 @@ class SLDAReplay(GradientStrategy):
     def remember(self, batch: Batch) -> None:
         """Add every sample to the statistics, and offer it to the memory."""
         super().remember(batch)
+        self.add(batch)
+
+    def add(self, batch: Batch) -> None:
+        """Add every sample to the statistics."""
         for row, c in zip(self.features(self.normalise(batch.latents)), batch.classes, strict=True):
             seen = int(self.count[c])
             move = row - self.mean[c] * np.float32(1 / scatter.STEPS)
@@ -235,6 +240,46 @@ class SLDAReplay(GradientStrategy):
             if self.waiting == PENDING:
                 scatter.store(self.covariance(), self.triangle, self.variance, self.rng)
                 self.flushed[0] += PENDING
+
+    @property
+    def is_exact(self) -> bool:
+        """Sums of 16 bits, and a head that does not subtract."""
+        return False
+
+    @property
+    def can_deny(self) -> bool:
+        """The head can; the statistics cannot."""
+        return self._now.head
+
+    def absorb(self, batch: Batch) -> None:
+        """Add to the statistics, and let the head learn."""
+        super().absorb(batch)
+        self.add(batch)
+
+    def unlearn(self, batch: Batch) -> None:
+        """Take every sample out of its class's mean, and out of the covariance around it."""
+        total = self.covariance() * np.float32(self.count.sum())
+        for row, c in zip(self.features(self.normalise(batch.latents)), batch.classes, strict=True):
+            left, mean = int(self.count[c]) - 1, self.mean[c] * np.float32(1 / scatter.STEPS)
+            without = mean - (row - mean) / np.float32(max(left, 1))
+            self.mean[c] = scatter.rounded(without, self.rng) if left else 0
+            away = (row - without) * np.float32(np.sqrt(left / (left + 1)))
+            total -= away[:, None] * away
+            self.count[c] = left
+        self._rewrite(total / np.float32(max(int(self.count.sum()), 1)))
+
+    def clear_class(self, cls: int) -> None:
+        """Also leave the covariance as it is."""
+        covariance = self.covariance()
+        super().clear_class(cls)
+        self._rewrite(covariance)
+
+    def _rewrite(self, covariance: Float32) -> None:
+        """Store a covariance of all that is counted; nothing waits any more."""
+        variance = np.maximum(np.diagonal(covariance), np.float32(0))
+        covariance[np.diag_indices(len(variance))] = variance
+        scatter.store(covariance, self.triangle, self.variance, self.rng)
+        self.flushed[0] = self.count.sum()
 
     @property
     def waiting(self) -> int:
