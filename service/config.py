@@ -148,6 +148,15 @@ class Settings(BaseSettings):
         ByteSize(4 * MIB), description="Disk held back so that a full disk can be left again."
     )
 
+    events_kept: PositiveInt = Field(
+        1000, le=100_000, description="Events that a client can resume after."
+    )
+    event_streams: PositiveInt = Field(
+        32, description="Clients that may follow events at the same time; then 503."
+    )
+    event_heartbeat_s: PositiveFloat = Field(
+        15.0, description="A silent stream of events sends a comment after this time."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line that is written."
     )

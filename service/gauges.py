@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.machine import resident_bytes
@@ -51,7 +52,33 @@ class Gauges(Collector):
             lost.add_metric([name], sum(gone))
             failed.add_metric([name], float(served.worker.failure is not None))
         yield from (used, budget, queue, lag, age, lost, failed)
+        yield from self._quality()
+
+    def _quality(self) -> Iterator[Metric]:
+        """What the prequential records say."""
+        accuracy = _gauge(
+            "prequential_accuracy", "Samples predicted rightly before they were learned.",
+            "learner", "over",
+        )  # fmt: skip
+        error = _gauge("calibration_error", "Expected calibration error.", "learner")
+        drifting = _gauge("drifting", "1 for a while after the error rate rose.", "learner")
+        tested = _counter("prequential_samples", "Samples predicted before they were learned.")
+        alarms = _counter("drift_alarms", "Rises of the error rate.")
+        for name, served in self._registry.all().items():
+            monitor = served.store.monitor
+            for over, share in zip(("start", "window"), monitor.accuracy(), strict=True):
+                accuracy.add_metric([name, over], math.nan if share is None else share)
+            ece = monitor.calibration_error()
+            error.add_metric([name], math.nan if ece is None else ece)
+            drifting.add_metric([name], float(monitor.drifting))
+            tested.add_metric([name], monitor.samples)
+            alarms.add_metric([name], monitor.alarms)
+        yield from (accuracy, error, drifting, tested, alarms)
 
 
 def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"edge_cl_{name}", about, labels=labels)
+
+
+def _counter(name: str, about: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"edge_cl_{name}", about, labels=["learner"])

@@ -21,6 +21,7 @@ from edge_cl.types import LatentSpec
 from service.ballast import Ballast
 from service.config import ConfigError, Settings
 from service.errors import FieldError, Problem
+from service.events import Events
 from service.jobs import Job, Queue, Reply
 from service.journal import JournalError
 from service.keys import IdempotencyKeys
@@ -77,13 +78,18 @@ class Registry:
         Turns images into latents; None when only latents are taken.
     meters
         Instruments.
+    events
+        Where it is told what happens.
     """
 
-    def __init__(self, settings: Settings, extractor: Extractor | None, meters: Meters) -> None:
+    def __init__(
+        self, settings: Settings, extractor: Extractor | None, meters: Meters, events: Events
+    ) -> None:
         self.unreadable: dict[str, str] = {}
         self._settings = settings
         self._extractor = extractor
         self._meters = meters
+        self._events = events
         self._folder = settings.folder / "learners"
         self._lock = threading.Lock()
         self._learners: dict[str, ServedLearner] = {}
@@ -158,6 +164,7 @@ class Registry:
                 shutil.rmtree(self._folder / name, ignore_errors=True)
                 raise Problem("disk-full", f"the learner was not created: {error}") from error
             self._learners = {**self._learners, name: served}
+        self._events.emit("learner-created", name, strategy=origin.strategy)
         return served
 
     def delete(self, name: str) -> None:
@@ -171,6 +178,7 @@ class Registry:
             sync_folder(self._folder)
             shutil.rmtree(gone, ignore_errors=True)
             self._meters.forget(name)
+        self._events.emit("learner-deleted", name)
 
     def set_budget(self, name: str, memory_budget: int) -> Future[Reply]:
         """Change a learner's budget durably; its future has the answer, or the problem.
@@ -263,7 +271,7 @@ class Registry:
             settings.group_requests, settings.snapshot_operations, settings.snapshot_interval_s
         )
         queue = Queue(settings.queue_requests, int(settings.queue_bytes))
-        worker = Worker(store, queue, pace, self.ballast, self._meters)
+        worker = Worker(store, queue, pace, self.ballast, self._meters, self._events)
         worker.start()
         keys = IdempotencyKeys(store.catalogue, keep.seconds)
         return ServedLearner(folder.name, store, worker, keys)

@@ -72,6 +72,11 @@ def _listen(settings: Settings, extractor: Extractor | None, begun: float) -> in
                 if tls is not None:
                     print(f"certificate {tls[0]} · SHA-256 {fingerprint_of(tls[0])}", flush=True)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # A stream of events would never end by itself.
+            app.state.serving.events.close()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
         app,
         host=settings.host,

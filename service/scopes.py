@@ -19,6 +19,7 @@ SCOPE_OF: dict[str, str] = {
     "GET /v1/info": "read",
     "GET /v1/strategies": "read",
     "GET /v1/strategies/{strategy}": "read",
+    "GET /v1/events": "read",
     "GET /v1/learners": "read",
     "GET /v1/learners/{learner}": "read",
     "GET /v1/learners/{learner}/classes": "read",
@@ -52,6 +53,7 @@ OPEN_PATHS = frozenset(
 
 SHARED = frozenset(
     (
+        "GET /v1/events",
         "GET /v1/info",
         "GET /v1/strategies",
         "GET /v1/strategies/{strategy}",

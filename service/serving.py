@@ -19,6 +19,7 @@ from edge_cl.types import Array, Prediction
 from service.access import Keyring
 from service.bodies import Item
 from service.config import Settings
+from service.events import Events
 from service.intake import Intake
 from service.jobs import Job, Receipt, Reply
 from service.latents import LatentMaker, checked_samples, checked_text
@@ -58,7 +59,10 @@ class Serving:
         self.extractor = extractor
         self.meters = Meters()
         self.keyring = Keyring(settings.keys_file, settings.key())
-        self.registry = Registry(settings, extractor, self.meters)
+        self.events = Events(
+            settings.events_kept, settings.event_streams, settings.event_heartbeat_s
+        )
+        self.registry = Registry(settings, extractor, self.meters, self.events)
         self.started_at = time.time()
         self.stopping = False
         self._opened = False
@@ -81,6 +85,7 @@ class Serving:
     def close(self) -> None:
         """Answer what is queued, save every learner, end the threads."""
         self.stopping = True
+        self.events.close()
         self._lessons.shutdown()
         self._questions.shutdown()
         self.registry.close()

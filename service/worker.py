@@ -18,11 +18,13 @@ from edge_cl.errors import EdgeCLError
 from edge_cl.learner import Learner, Published
 from service.ballast import Ballast
 from service.errors import Problem, of_library
+from service.events import Events
 from service.jobs import Job, Queue, Receipt, Reply
 from service.journal import DiskFull, JournalError
 from service.meters import Meters
 from service.operations import Lesson, Operation
 from service.records import Entry, StoredAnswer
+from service.reporter import Reporter
 from service.store import Store
 
 __all__ = ["Pace", "View", "Worker"]
@@ -92,11 +94,14 @@ class Worker:
         The disk held back for the moment when it is full.
     meters
         Instruments.
+    events
+        Where it is told what happens.
     """
 
     def __init__(
-        self, store: Store, queue: Queue, pace: Pace, ballast: Ballast, meters: Meters
-    ) -> None:
+        self, store: Store, queue: Queue, pace: Pace, ballast: Ballast, meters: Meters,
+        events: Events,
+    ) -> None:  # fmt: skip
         self.name = store.folder.name
         self.failure = store.failure
         self._disk_failure: tuple[float, str] = (0.0, "")
@@ -106,6 +111,7 @@ class Worker:
         self._pace = pace
         self._ballast = ballast
         self._meters = meters
+        self._reporter = Reporter(self.name, store.monitor, events)
         self._learner: Learner = store.learner
         self._sequence = store.learned_sequence
         self._unpublished = False
@@ -296,7 +302,7 @@ class Worker:
             log.exception("learner %s: learning stopped", self.name)
             self._fail(f"operation {entry.sequence} cannot be learned: {error!r}", [job])
             return
-        self._store.monitor.observe([sample.outcome for sample in entry.operation.samples])
+        self._reporter.learned(entry)
         self._sequence = entry.sequence
         self._unpublished = True
         self._meters.learned.labels(self.name).inc(len(entry.operation.samples))
@@ -320,7 +326,7 @@ class Worker:
 
     def _publish(self) -> None:
         begun = time.monotonic()
-        self.view = self._make_view()
+        before, self.view = self.view, self._make_view()
         self._unpublished = False
         self._published_at = time.monotonic()
         self._publish_cost_s = self._published_at - begun
@@ -328,6 +334,7 @@ class Worker:
         waiting, self._waiting = self._waiting, []
         for job, reply in waiting:
             job.reply.set_result(reply)
+        self._reporter.published(before, self.view)
 
     def _make_view(self) -> View:
         learner = self._learner
@@ -365,6 +372,7 @@ class Worker:
             self.snapshot_failure = str(error)
         outcome = "failed" if self.snapshot_failure else "written"
         self._meters.snapshots.labels(self.name, outcome).inc()
+        self._reporter.snapshot(sequence, self.snapshot_failure)
 
     def _finish(self) -> None:
         if self._unpublished and self.failure is None:
@@ -377,6 +385,7 @@ class Worker:
     def _fail(self, reason: str, jobs: list[Job]) -> None:
         """Stop learning, keep predicting: the learner's state is no longer certain."""
         self.failure = reason
+        self._reporter.failed(reason)
         waiting, self._waiting = self._waiting, []
         self._unpublished = False
         self._answer_failed([*jobs, *(job for job, _ in waiting)])

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from service.routes import (
     about,
     classes,
+    events,
     experience,
     health,
     inference,
@@ -26,6 +27,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     predict.router,
     learners.router,
     classes.router,
+    events.router,
     metrics.router,
     experience.router,
     strategies.router,

@@ -133,3 +133,22 @@ def test_an_empty_learner_has_nothing_to_say(latents):
     assert content["drift"]["drifting"] is False
     answer = latents.client.post(EVALUATE, json=lesson(0)).json()
     assert (answer["samples"], answer["unpredicted"], answer["accuracy"]) == (0, 1, None)
+
+
+def test_prometheus_shows_the_record(latents):
+    client = latents.client
+    teach(client, 0, 1)
+    teach(client, 0, 1, seed=3)
+    teach(client, 2)
+    text = client.get("/metrics").text
+    shown = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    metrics = client.get(METRICS).json()
+    for over, part in (("start", "since_start"), ("window", "window")):
+        name = f'edge_cl_prequential_accuracy{{learner="l",over="{over}"}}'
+        assert float(shown[name]) == metrics[part]["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
+    assert float(shown['edge_cl_prequential_samples_total{learner="l"}']) == 3
+    error = float(shown['edge_cl_calibration_error{learner="l"}'])
+    assert error == pytest.approx(metrics["since_start"]["calibration"]["ece"], abs=1e-6)
+    assert float(shown['edge_cl_drifting{learner="l"}']) == 0
+    assert float(shown['edge_cl_drift_alarms_total{learner="l"}']) == 0
+    assert "class 0" not in text
