@@ -17,6 +17,8 @@ COMMANDS = {
     "teach": Lazy(f"{_COMMANDS}.teach:teach", "Teach a folder of class folders."),
     "predict": Lazy(f"{_COMMANDS}.predict:predict", "Say what images show."),
     "eval": Lazy(f"{_COMMANDS}.evaluate:evaluate", "Measure accuracy on a folder."),
+    "export": Lazy(f"{_COMMANDS}.transfer:export_learner", "Write a learner to a file."),
+    "import": Lazy(f"{_COMMANDS}.transfer:import_learner", "Take a learner in from a file."),
     "keys": Lazy(f"{_COMMANDS}.keys:keys", "Make, list and revoke API keys."),
     "plan": Lazy(f"{_COMMANDS}.plan:plan", "Show what fits into a memory budget."),
     "health": Lazy(f"{_COMMANDS}.health:health", "Ask a service whether it is ready."),

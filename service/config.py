@@ -113,6 +113,12 @@ class Settings(BaseSettings):
     max_image_pixels: PositiveInt = Field(
         25_000_000, description="Most pixels of one image, checked before it is decoded."
     )
+    max_import_bytes: Size = Field(
+        ByteSize(512 * MIB), description="Largest archive of a learner, packed and unpacked."
+    )
+    import_timeout_s: PositiveFloat = Field(
+        900.0, description="An archive must have arrived after this time, else 408."
+    )
     body_timeout_s: PositiveFloat = Field(
         30.0, description="A body must have arrived after this time, else 408."
     )

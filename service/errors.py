@@ -85,6 +85,9 @@ KINDS: dict[str, Kind] = {
     "context-required": Kind(
         422, "This strategy needs a context to predict", "Add `?context=` to the request."
     ),
+    "invalid-archive": Kind(
+        422, "The archive cannot be used", "Export the learner again; the detail says why."
+    ),
     "key-reused": Kind(
         422,
         "This Idempotency-Key belongs to another request",

@@ -118,6 +118,11 @@ class Queue:
             self._jobs.extendleft(reversed(jobs))
             self._bytes += sum(job.size_bytes for job in jobs)
 
+    def wake(self) -> None:
+        """Let `take` return at once, with whatever there is."""
+        with self._changed:
+            self._changed.notify()
+
     def close(self) -> None:
         """Take nothing more in; what waits can still be taken out."""
         with self._changed:

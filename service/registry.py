@@ -141,30 +141,45 @@ class Registry:
         EdgeCLError
             If the strategy, an option or the budget cannot be used.
         """
-        if not NAME.fullmatch(name):
-            detail = f"a learner's name is {NAME_RULE}"
-            raise Problem("invalid", detail, [FieldError("/name", detail)])
         with self._lock:
             self._check_room(name, origin.memory_budget)
-            if not self.ballast.hold():
-                raise Problem("disk-full", "there is no room left on the disk of the data folder")
             # Defaults may change with a version; a learner keeps those it was created with.
             origin = replace(origin, options=origin.create().options)
             draft = self._folder / f".new-{secrets.token_hex(8)}"
             try:
                 origin.write(draft)
-                os.replace(draft, self._folder / name)
-                sync_folder(self._folder)
-            except OSError as error:
+                return self._put_in_place(draft, name)
+            except (JournalError, sqlite3.Error, OSError) as error:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise Problem("disk-full", f"the learner was not created: {error}") from error
+
+    def adopt(self, name: str, draft: Path, memory_budget: int) -> ServedLearner:
+        """Serve a learner whose folder was made elsewhere, and take the folder over.
+
+        Raises
+        ------
+        Problem
+            As `create`.
+        """
+        with self._lock:
+            self._check_room(name, memory_budget)
             try:
-                served = self._opened(self._folder / name)
-            except (JournalError, sqlite3.Error, OSError) as error:
-                shutil.rmtree(self._folder / name, ignore_errors=True)
-                raise Problem("disk-full", f"the learner was not created: {error}") from error
-            self._learners = {**self._learners, name: served}
-        self._events.emit("learner-created", name, strategy=origin.strategy)
+                return self._put_in_place(draft, name)
+            except UNREADABLE as error:
+                raise Problem("disk-full", f"the learner was not imported: {error}") from error
+
+    def _put_in_place(self, draft: Path, name: str) -> ServedLearner:
+        """Give a folder its name and open it; neither, when that fails."""
+        folder = self._folder / name
+        os.replace(draft, folder)
+        try:
+            sync_folder(self._folder)
+            served = self._opened(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._learners = {**self._learners, name: served}
+        self._events.emit("learner-created", name, strategy=served.store.origin.strategy)
         return served
 
     def delete(self, name: str) -> None:
@@ -241,12 +256,17 @@ class Registry:
         os.close(self._folder_lock)
 
     def _check_room(self, name: str, memory_budget: int) -> None:
+        if not NAME.fullmatch(name):
+            detail = f"a learner's name is {NAME_RULE}"
+            raise Problem("invalid", detail, [FieldError("/name", detail)])
         if name in self._learners or name in self.unreadable:
             raise Problem("conflict", f"a learner is named {name!r} already")
         if len(self._learners) >= self._settings.max_learners:
             detail = f"there are {len(self._learners)} learners, at most that many may exist"
             raise Problem("conflict", detail)
         self._check_bytes(memory_budget)
+        if not self.ballast.hold():
+            raise Problem("disk-full", "there is no room left on the disk of the data folder")
 
     def _check_bytes(self, memory_budget: int, beside: str | None = None) -> None:
         """Whether one more learner, or the one named, may have this budget beside the others."""

@@ -39,6 +39,8 @@ SCOPE_OF: dict[str, str] = {
     "POST /v2/models/{learner}/infer": "predict",
     "POST /v2/models/{learner}/versions/{version}/infer": "predict",
     "POST /v1/learners": "admin",
+    "POST /v1/learners/import": "admin",
+    "GET /v1/learners/{learner}/export": "admin",
     "PATCH /v1/learners/{learner}": "admin",
     "DELETE /v1/learners/{learner}": "admin",
     "GET /v1/keys": "admin",

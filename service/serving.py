@@ -27,6 +27,7 @@ from service.meters import Meters
 from service.operations import EndExperience, Lesson, Operation, Sample, fingerprint
 from service.outcomes import tallied, tested
 from service.registry import Registry, ServedLearner
+from service.transfer import Mover
 from service.worker import View
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class Serving:
             int(settings.max_body_bytes), int(settings.max_inflight_bytes), settings.body_timeout_s,
             held=[0],
         )  # fmt: skip
+        archive_bytes = int(settings.max_import_bytes)
+        self.archives = Intake(archive_bytes, archive_bytes, settings.import_timeout_s, held=[0])
+        self.mover = Mover(
+            settings, self.registry, None if extractor is None else extractor.manifest.sha256
+        )
         limits = ImageLimits(int(settings.max_body_bytes), settings.max_image_pixels)
         self._maker = LatentMaker(extractor, limits, self.meters)
         # Two pools: a large lesson must not make a prediction wait.

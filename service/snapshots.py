@@ -7,11 +7,21 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["KEPT", "DamagedSnapshot", "Snapshot", "Snapshots", "sync_folder", "write_atomically"]
+__all__ = [
+    "KEPT",
+    "DamagedSnapshot",
+    "Snapshot",
+    "Snapshots",
+    "keep_file",
+    "snapshot_name",
+    "sync_folder",
+    "write_atomically",
+]
 
 KEPT = 2
 MAGIC = b"edge-cl snapshot 1\n"
@@ -84,7 +94,9 @@ class Snapshots:
 
     def read(self, sequence: int) -> Snapshot:
         """The snapshot of `sequence`; DamagedSnapshot when a byte of it changed."""
-        path = self._path(sequence)
+        return self._read(sequence, self._path(sequence))
+
+    def _read(self, sequence: int, path: Path) -> Snapshot:
         try:
             magic, line, content = path.read_bytes().split(b"\n", 2)
             head = json.loads(line)
@@ -101,13 +113,25 @@ class Snapshots:
             raise DamagedSnapshot(f"{path.name}: the bytes do not match their SHA-256")
         return Snapshot(sequence, next_id, content[:length], content[length:], written_at)
 
+    def keep_newest(self, target: Path) -> int:
+        """Keep the newest readable snapshot as `target`; returns its sequence, or 0."""
+        target.unlink(missing_ok=True)
+        for sequence in self.sequences():
+            # The name of an old one may go at any moment; then there is a newer one.
+            with contextlib.suppress(DamagedSnapshot, FileNotFoundError):
+                keep_file(self._path(sequence), target)
+                self._read(sequence, target)
+                return sequence
+        target.unlink(missing_ok=True)
+        return 0
+
     def set_aside(self, sequence: int, quarantine: Path) -> None:
         """Move a damaged snapshot out of the way, without losing it."""
         quarantine.mkdir(parents=True, exist_ok=True)
         os.replace(self._path(sequence), quarantine / self._path(sequence).name)
 
     def _path(self, sequence: int) -> Path:
-        return self._folder / f"{sequence:015d}.snapshot"
+        return self._folder / snapshot_name(sequence)
 
 
 def _digest(*parts: bytes) -> str:
@@ -115,6 +139,20 @@ def _digest(*parts: bytes) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+def snapshot_name(sequence: int) -> str:
+    """Name of the file of a snapshot."""
+    return f"{sequence:015d}.snapshot"
+
+
+def keep_file(source: Path, target: Path) -> None:
+    """Give a file that is never changed a second name, or copy it where that cannot be."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def write_atomically(path: Path, *parts: bytes, mode: int = 0o666) -> None:

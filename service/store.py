@@ -135,6 +135,13 @@ class Store:
         self.saved_sequence = sequence
         self.snapshot_at = time.time()
 
+    def keep_snapshot(self, target: Path) -> int:
+        """Keep the newest readable snapshot as `target`; returns how far it reaches.
+
+        Any thread may. Without a snapshot, 0 is returned and there is no file.
+        """
+        return self._snapshots.keep_newest(target)
+
     @property
     def over_size(self) -> bool:
         """Whether the journal takes more disk than it may."""

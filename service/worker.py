@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from edge_cl import strategies
 from edge_cl.errors import EdgeCLError
@@ -122,6 +124,7 @@ class Worker:
         self._saved_at = time.monotonic()
         self._saver = ThreadPoolExecutor(1, thread_name_prefix=f"save-{self.name}")
         self._saving: Future[None] | None = None
+        self._wishes: deque[Future[None]] = deque()
         self._keeps_everything = strategies.find(store.origin.strategy).needs.history
         self.view = self._make_view()
         self._thread = threading.Thread(target=self._run, name=f"learn-{self.name}", daemon=True)
@@ -142,6 +145,15 @@ class Worker:
             raise Problem("learner-failed", self.failure)
         self._queue.put(job)
         return job.reply
+
+    def save_now(self) -> Future[None]:
+        """Save what is learned; the future is done when that was tried."""
+        wish: Future[None] = Future()
+        self._wishes.append(wish)
+        self._queue.wake()
+        if not self.alive:
+            self._save_as_wished()
+        return wish
 
     def stop(self) -> None:
         """Answer what waits, save, and end; returns when that is done."""
@@ -200,6 +212,7 @@ class Worker:
             self._publish()
         if self._snapshot_due():
             self._save()
+        self._save_as_wished()
         self._retiring = self._shorten()
 
     def _shorten(self) -> bool:
@@ -363,6 +376,16 @@ class Worker:
         saved = self._sequence, next_id, self._learner.to_bytes(), self._store.monitor.to_bytes()
         self._saving = self._saver.submit(self._write_snapshot, *saved)
 
+    def _save_as_wished(self) -> None:
+        while self._wishes:
+            wish = self._wishes.popleft()
+            if self.unsaved_operations and self.failure is None and self.alive:
+                self._save()
+            if self._saving is None:
+                wish.set_result(None)
+            else:
+                self._saving.add_done_callback(partial(_grant, wish))
+
     def _write_snapshot(self, sequence: int, next_id: int, body: bytes, record: bytes) -> None:
         try:
             self._store.save(sequence, next_id, body, record)
@@ -381,6 +404,7 @@ class Worker:
             self._saving.result()
         if self.failure is None and self.unsaved_operations:
             self._save()
+        self._save_as_wished()
 
     def _fail(self, reason: str, jobs: list[Job]) -> None:
         """Stop learning, keep predicting: the learner's state is no longer certain."""
@@ -394,3 +418,7 @@ class Worker:
         for job in jobs:
             if not job.reply.done():
                 job.reply.set_exception(Problem("learner-failed", self.failure or "unknown"))
+
+
+def _grant(wish: Future[None], _: Future[None]) -> None:
+    wish.set_result(None)

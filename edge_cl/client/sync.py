@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Concatenate, ParamSpec
 
 import httpx
@@ -21,6 +22,7 @@ from edge_cl.client.exchange import (
     trust,
 )
 from edge_cl.client.retries import Retries
+from edge_cl.client.transfer import download, upload
 
 P = ParamSpec("P")
 
@@ -108,6 +110,26 @@ class Client:
     revoke_key = _blocking(api.revoke_key)
     service = _blocking(api.service)
     strategies = _blocking(api.strategies)
+
+    def export(self, path: str | os.PathLike[str]) -> int:
+        """Write the learner and all that it was taught to one file; returns its bytes.
+
+        The file is there whole or not at all.
+        """
+        return download(self._http, f"/v1/learners/{self.learner}/export", {}, Path(path))
+
+    def import_learner(self, path: str | os.PathLike[str], name: str | None = None) -> Json:
+        """Make a learner of a file that `export` wrote; returns its state.
+
+        Parameters
+        ----------
+        path
+            The file.
+        name
+            What to call the learner; None for the name that it had.
+        """
+        params = {} if name is None else {"name": name}
+        return upload(self._http, "/v1/learners/import", params, Path(path))
 
     def samples(self, **wanted: str) -> Iterator[Json]:
         """Every sample that the service holds, by id.

@@ -18,6 +18,7 @@ from service.routes import (
     predict,
     samples,
     strategies,
+    transfer,
 )
 
 __all__ = ["ROUTERS"]
@@ -30,6 +31,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     metrics.router,
     experience.router,
+    transfer.router,
     strategies.router,
     keys.router,
     about.router,

@@ -17,7 +17,7 @@ from service.schemas import LearnerChange, LearnerList, LearnerState, NewLearner
 from service.serving import Serving, serving_of
 from service.store import Origin
 
-__all__ = ["router"]
+__all__ = ["etag", "learner_content", "router"]
 
 router = APIRouter(tags=["learners"])
 
@@ -44,14 +44,14 @@ async def create_learner(request: Request) -> Response:
     origin = _origin(serving, wanted)
     served = await serving.read(partial(serving.registry.create, wanted.name, origin))
     location = f"/v1/learners/{wanted.name}"
-    return json_answer(learner_content(served), 201, {"Location": location, **_etag(served)})
+    return json_answer(learner_content(served), 201, {"Location": location, **etag(served)})
 
 
 @router.get("/v1/learners/{learner}", response_model=LearnerState, responses=problems(404, 503))
 async def show_learner(request: Request, learner: str) -> Response:
     """Show a learner."""
     served = serving_of(request).registry.get(learner)
-    return json_answer(learner_content(served), headers=_etag(served))
+    return json_answer(learner_content(served), headers=etag(served))
 
 
 @router.patch(
@@ -69,7 +69,7 @@ async def change_learner(request: Request, learner: str) -> Response:
     _refuse_fixed(served, wanted)
     if budget is not None and budget != served.worker.view.memory_budget:
         await serving.set_budget(served, int(budget))
-    return json_answer(learner_content(served), headers=_etag(served))
+    return json_answer(learner_content(served), headers=etag(served))
 
 
 def _refuse_fixed(served: ServedLearner, wanted: dict[str, Any]) -> None:
@@ -120,7 +120,8 @@ def learner_content(served: ServedLearner) -> dict[str, Any]:
     }
 
 
-def _etag(served: ServedLearner) -> dict[str, str]:
+def etag(served: ServedLearner) -> dict[str, str]:
+    """The header that names the present version of a learner."""
     return {"ETag": f'"v{served.worker.view.version}"'}
 
 

@@ -1,0 +1,236 @@
+"""Moving learners: out of a running service as an archive, into one from an archive."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import secrets
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+import edge_cl
+from edge_cl.errors import EdgeCLError
+from service.archive import FORMAT, Bounds, Manifest, Name, Packed, pack, unpack
+from service.config import Settings
+from service.errors import Problem
+from service.foreign import check_foreign
+from service.journal import JournalError, connect
+from service.records import Keep
+from service.registry import Registry, ServedLearner
+from service.snapshots import keep_file, snapshot_name
+from service.store import Origin, Store
+
+__all__ = ["Mover", "Parcel"]
+
+NAMES: tuple[Name, ...] = ("learner.json", "snapshot", "journal.db")
+COPY_ATTEMPTS = 3
+SAVE_LIMIT_S = 60.0
+MARGIN_BYTES = 8 * 1024 * 1024
+SNAPSHOT_MARGIN_BYTES = 16 * 1024 * 1024
+UNREADABLE = (
+    EdgeCLError, JournalError, sqlite3.Error, ValueError, KeyError, TypeError, EOFError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A learner on its way out; its files are open and have no names any more."""
+
+    manifest: Manifest
+    files: tuple[Packed, ...]
+
+    def pieces(self) -> Iterator[bytes]:
+        """The archive; the files are closed at its end."""
+        with contextlib.ExitStack() as stack:
+            for file in self.files:
+                stack.enter_context(file.content)
+            yield from pack(self.manifest, self.files)
+
+
+class Mover:
+    """Exports and imports the learners of one service.
+
+    Parameters
+    ----------
+    settings
+        The service's settings.
+    registry
+        Its learners.
+    extractor_sha256
+        Digest of its extractor; None when it takes latents only.
+    """
+
+    def __init__(
+        self, settings: Settings, registry: Registry, extractor_sha256: str | None
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._extractor_sha256 = extractor_sha256
+        self._exporting = threading.Lock()
+
+    def parcel(self, served: ServedLearner) -> Parcel:
+        """Everything of a learner, as it is now; teaching goes on meanwhile.
+
+        Raises
+        ------
+        Problem
+            ``busy`` while another learner is copied, ``disk-full``.
+        """
+        if not self._exporting.acquire(blocking=False):
+            raise Problem("busy", "another learner is being exported")
+        try:
+            with contextlib.suppress(concurrent.futures.TimeoutError):
+                # Without it the importing service learns the last operations anew, which is the
+                # same on the same kind of processor only.
+                served.worker.save_now().result(SAVE_LIMIT_S)
+            with self.draft("export") as folder:
+                self._check_disk(served.store.journal.path.stat().st_size)
+                return _parcel(served, folder)
+        except (OSError, sqlite3.Error) as error:
+            raise Problem("disk-full", f"the learner cannot be copied: {error}") from error
+        finally:
+            self._exporting.release()
+
+    def take_in(self, draft: Path, archive: Path, name: str | None) -> ServedLearner:
+        """Make a learner of an archive, durably; when it cannot be used, nothing has changed.
+
+        Parameters
+        ----------
+        draft
+            An empty folder of `draft`.
+        archive
+            The archive.
+        name
+            What to call the learner; None for the name that it had.
+
+        Raises
+        ------
+        Problem
+            Saying what is wrong with the archive, or with the name.
+        """
+        settings = self._settings
+        most = int(settings.max_import_bytes)
+        bounds = Bounds(most, int(settings.learners_budget) + SNAPSHOT_MARGIN_BYTES)
+        try:
+            self._check_disk(0)
+            manifest = unpack(archive, draft, bounds)
+            archive.unlink()
+            wanted = manifest.name if name is None else name
+            return self._registry.adopt(wanted, draft, self._tried(draft, manifest))
+        except OSError as error:
+            raise Problem("disk-full", f"the learner was not imported: {error}") from error
+
+    @contextlib.contextmanager
+    def draft(self, purpose: str) -> Iterator[Path]:
+        """A folder beside the learners that is gone at the end, or after a crash."""
+        # The dot keeps it from being taken for a learner: the next start deletes it.
+        folder = self._settings.folder / "learners" / f".{purpose}-{secrets.token_hex(8)}"
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _check_extractor(self, origin: Origin) -> None:
+        own, needed = self._extractor_sha256, origin.extractor_sha256
+        if own is not None and needed not in (None, own):
+            raise Problem(
+                "extractor-mismatch",
+                f"the learner was taught with extractor {origin.extractor} ({str(needed)[:12]}), "
+                f"this service runs another one ({own[:12]}): import it where that one runs",
+            )
+
+    def _check_disk(self, size: int) -> None:
+        free = shutil.disk_usage(self._settings.folder).free
+        if free < size + MARGIN_BYTES:
+            raise Problem(
+                "disk-full", f"{size + MARGIN_BYTES:,} bytes are needed, {free:,} are free"
+            )
+
+    def _tried(self, draft: Path, manifest: Manifest) -> int:
+        """Open the learner once, where it harms nobody; returns its memory budget."""
+        origin = _origin(draft)
+        self._check_extractor(origin)
+        if (draft / "snapshot").exists():
+            snapshots = draft / "snapshots"
+            snapshots.mkdir()
+            os.replace(draft / "snapshot", snapshots / snapshot_name(manifest.sequence))
+        try:
+            known = check_foreign(draft / "journal.db")
+            store = Store(draft, Keep(), int(self._settings.journal_bytes))
+        except UNREADABLE as error:
+            raise _unusable(str(error)) from error
+        try:
+            return _checked(store, manifest, known)
+        finally:
+            store.close()
+
+
+def _parcel(served: ServedLearner, folder: Path) -> Parcel:
+    store = served.store
+    for _ in range(COPY_ATTEMPTS):
+        sequence = store.keep_snapshot(folder / "snapshot")
+        if _copied(store.journal.path, folder / "journal.db") <= sequence:
+            break
+        # Meanwhile two snapshots were saved, and the journal was shortened beyond this one.
+    keep_file(store.folder / "learner.json", folder / "learner.json")
+    files = tuple(
+        Packed(name, (folder / name).open("rb")) for name in NAMES if (folder / name).exists()
+    )
+    manifest = Manifest(
+        format=FORMAT,
+        version=1,
+        edge_cl=edge_cl.__version__,
+        name=served.name,
+        exported_at=round(time.time(), 3),
+        sequence=sequence,
+        files=[file.listed() for file in files],
+    )
+    return Parcel(manifest, files)
+
+
+def _copied(journal: Path, target: Path) -> int:
+    """Copy a database that is being written to; returns the last operation that it lacks."""
+    target.unlink(missing_ok=True)
+    with contextlib.closing(connect(journal, read_only=True)) as connection:
+        connection.execute("VACUUM INTO ?", (str(target),))
+    with contextlib.closing(sqlite3.connect(target)) as connection:
+        query = "SELECT value FROM fact WHERE name='retired_sequence'"
+        return int(connection.execute(query).fetchone()[0])
+
+
+def _origin(draft: Path) -> Origin:
+    try:
+        return TypeAdapter(Origin).validate_json((draft / "learner.json").read_bytes())
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise _unusable(f"learner.json: {where}: {fault['msg']}") from error
+
+
+def _checked(store: Store, manifest: Manifest, known_damages: int) -> int:
+    if store.failure is not None:
+        raise _unusable(store.failure)
+    if store.saved_sequence != manifest.sequence:
+        raise _unusable("the saved learner in it cannot be read")
+    if len(store.damages) != known_damages:
+        raise _unusable(f"its journal is damaged: {store.damages[-1].reason}")
+    learner = store.learner
+    used, allowed = sum(learner.ledger().values()), learner.memory_budget
+    if used > allowed:
+        raise _unusable(f"its learner has {used:,} bytes, its memory budget is {allowed:,}")
+    if learner.spec != store.origin.spec:
+        raise _unusable("learner.json and the saved learner are not of the same learner")
+    return allowed
+
+
+def _unusable(reason: str) -> Problem:
+    return Problem("invalid-archive", f"the archive cannot be used: {reason}")
