@@ -12,13 +12,13 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from service.operations import Sample, decode
+from service.listing import LISTING, drop_oldest, record, take_out
+from service.operations import decode
 from service.records import Damage, Entry, Keep, Row, checksum
 from service.watermark import pack_watermark, watermark_path
 
@@ -29,14 +29,6 @@ CREATE TABLE IF NOT EXISTS operation(
     sequence INTEGER PRIMARY KEY, first_id INTEGER NOT NULL, samples INTEGER NOT NULL,
     received_at REAL NOT NULL, kind TEXT NOT NULL, header TEXT NOT NULL, payload BLOB NOT NULL,
     crc INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS sample(
-    id INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, label TEXT NOT NULL,
-    context TEXT, device TEXT, captured_at TEXT, received_at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS sample_by_label ON sample(label, id);
-CREATE INDEX IF NOT EXISTS sample_by_sequence ON sample(sequence);
-CREATE TABLE IF NOT EXISTS tally(
-    label TEXT NOT NULL, device TEXT NOT NULL, samples INTEGER NOT NULL,
-    PRIMARY KEY(label, device)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answer(
     number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL,
     fingerprint BLOB NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL, kept_at REAL NOT NULL);
@@ -81,7 +73,7 @@ class Journal:
         self._keep = keep or Keep()
         self._connection = connect(path)
         try:
-            self._connection.executescript(SCHEMA)
+            self._connection.executescript(SCHEMA + LISTING)
             if self.fact("format") != FORMAT:
                 raise JournalError(f"{path} has format {self.fact('format')}, known is {FORMAT}")
             self._load_position()
@@ -96,6 +88,11 @@ class Journal:
         ).fetchone()
         self.last_sequence = max(last or 0, self.fact("floor_sequence"))
         self.next_id = max((top_id or 0) + 1, self.fact("floor_id"))
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For queries of the thread that writes."""
+        return self._connection
 
     def fact(self, name: str) -> int:
         """One number that the journal keeps about itself."""
@@ -138,7 +135,7 @@ class Journal:
         """Mark a committed operation that the learner refused: it is never replayed."""
         with self._transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO void VALUES (?, ?)", (sequence, reason))
-            forget_samples(connection, sequence, sequence)
+            take_out(connection, sequence, sequence)
 
     def voided(self) -> dict[int, str]:
         """The operations that the learner refused, with the reasons."""
@@ -156,7 +153,7 @@ class Journal:
                 )
                 connection.execute(f"DELETE FROM operation {between}", span)
                 if not damage.learned:
-                    forget_samples(connection, *span)
+                    take_out(connection, *span)
                 connection.execute(
                     "INSERT INTO damage VALUES (?, ?, ?, ?, ?, ?)",
                     (
@@ -179,8 +176,8 @@ class Journal:
             connection.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts.items())
             for row in rows:
                 connection.execute(INSERT_ROW, astuple(row))
-                samples = decode(row.kind, row.header, row.payload).samples
-                index_samples(connection, row.sequence, row.first_id, samples, row.received_at)
+                operation = decode(row.kind, row.header, row.payload)
+                record(connection, row.sequence, row.first_id, operation, row.received_at)
             for name, copied in copies.items():
                 if copied:
                     places = ", ".join("?" * len(copied[0]))
@@ -220,7 +217,7 @@ class Journal:
         last, next_id, _ = oldest[-1]
         with self._transaction() as connection:
             connection.execute("DELETE FROM operation WHERE sequence <= ?", (last,))
-            connection.execute("DELETE FROM sample WHERE sequence <= ?", (last,))
+            drop_oldest(connection, last)
             connection.execute("DELETE FROM void WHERE sequence <= ?", (last,))
             connection.executemany(
                 "UPDATE fact SET value=max(value, ?) WHERE name=?",
@@ -279,7 +276,7 @@ class Journal:
         fields = (entry.sequence, entry.first_id, len(operation.samples), now, operation.kind)
         crc = checksum(*fields, header, payload)
         connection.execute(INSERT_ROW, (*fields, header, payload, crc))
-        index_samples(connection, entry.sequence, entry.first_id, operation.samples, now)
+        record(connection, entry.sequence, entry.first_id, operation, now)
         if entry.key is not None and entry.answer is not None:
             answer = entry.answer
             connection.execute(
@@ -323,41 +320,6 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def index_samples(
-    connection: sqlite3.Connection, sequence: int, first_id: int,
-    samples: Sequence[Sample], received_at: float,
-) -> None:  # fmt: skip
-    """Write what listings and counts read."""
-    connection.executemany(
-        "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (first_id + row, sequence, s.label, s.context, s.device, s.captured_at, received_at)
-            for row, s in enumerate(samples)
-        ],
-    )
-    tally = Counter((sample.label, sample.device or "") for sample in samples)
-    connection.executemany(
-        "INSERT INTO tally VALUES (?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET samples=samples+excluded.samples",
-        [(label, device, count) for (label, device), count in tally.items()],
-    )
-
-
-def forget_samples(connection: sqlite3.Connection, first: int, last: int) -> None:
-    """Take operations out of listings, counts and remembered answers."""
-    lost = connection.execute(
-        "SELECT label, coalesce(device, ''), count(*) FROM sample "
-        "WHERE sequence BETWEEN ? AND ? GROUP BY 1, 2",
-        (first, last),
-    ).fetchall()
-    connection.executemany(
-        "UPDATE tally SET samples=samples-? WHERE label=? AND device=?",
-        [(count, label, device) for label, device, count in lost],
-    )
-    for table in ("sample", "answer"):
-        connection.execute(f"DELETE FROM {table} WHERE sequence BETWEEN ? AND ?", (first, last))
 
 
 def is_full(error: sqlite3.Error) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from edge_cl.learner import Learner
 from edge_cl.monitoring import Outcome
 from edge_cl.types import Array
+from service.corrections import CORRECTIONS, compact, decode_correction
 
 __all__ = ["EndExperience", "Lesson", "Operation", "Sample", "SetBudget", "decode"]
 
@@ -96,7 +97,7 @@ class Lesson:
             name: _shortened([getattr(sample, name) for sample in self.samples]) for name in COLUMNS
         }
         header = {"dtype": self.latents.dtype.str, "shape": self.latents.shape, **columns}
-        return _compact(header), np.ascontiguousarray(self.latents).tobytes()
+        return compact(header), np.ascontiguousarray(self.latents).tobytes()
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,10 @@ class SetBudget:
 
     def encode(self) -> tuple[str, bytes]:
         """The row's header and its payload."""
-        return _compact({"memory_budget": self.memory_budget}), b""
+        return compact({"memory_budget": self.memory_budget}), b""
 
 
-Operation = Lesson | EndExperience | SetBudget
+Operation = Lesson | EndExperience | SetBudget | CORRECTIONS
 
 
 def decode(kind: str, header: str, payload: bytes) -> Operation:
@@ -154,6 +155,9 @@ def decode(kind: str, header: str, payload: bytes) -> Operation:
         return EndExperience()
     if kind == SetBudget.kind:
         return SetBudget(**json.loads(header))
+    correction = decode_correction(kind, header, payload)
+    if correction is not None:
+        return correction
     if kind != Lesson.kind:
         raise ValueError(f"operation {kind!r} is not known: the journal is of a newer version")
     columns = json.loads(header)
@@ -179,10 +183,6 @@ def fingerprint(kind: str, parts: Sequence[Sequence[str | bytes | None]]) -> byt
             digest.update(b"-" if encoded is None else b"%d:" % len(encoded) + encoded)
         digest.update(b";")
     return digest.digest()
-
-
-def _compact(content: Any) -> str:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def _shortened(column: list[Any]) -> Any:

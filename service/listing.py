@@ -1,0 +1,124 @@
+"""What the journal's tables of samples say, operation by operation.
+
+`sample` has what is taught at present. `former` has, for every row that an operation other
+than its lesson changed, what it was until then: so the listing of any version can be
+made again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from service.corrections import Forget, MergeClasses, Relabel, RenameClass
+from service.operations import Operation, Sample
+
+__all__ = ["LISTING", "drop_oldest", "record", "take_out"]
+
+LISTING = """
+CREATE TABLE IF NOT EXISTS sample(
+    id INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, label TEXT NOT NULL,
+    context TEXT, device TEXT, captured_at TEXT, received_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS sample_by_label ON sample(label, id);
+CREATE INDEX IF NOT EXISTS sample_by_sequence ON sample(sequence);
+CREATE TABLE IF NOT EXISTS former(
+    until INTEGER NOT NULL, present INTEGER NOT NULL,
+    id INTEGER NOT NULL, sequence INTEGER NOT NULL, label TEXT NOT NULL,
+    context TEXT, device TEXT, captured_at TEXT, received_at REAL NOT NULL,
+    PRIMARY KEY(id, until)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS former_by_until ON former(until);
+CREATE TABLE IF NOT EXISTS tally(
+    label TEXT NOT NULL, device TEXT NOT NULL, samples INTEGER NOT NULL,
+    PRIMARY KEY(label, device)) WITHOUT ROWID;
+"""
+FIELDS = "id, sequence, label, context, device, captured_at, received_at"
+
+
+def record(
+    connection: sqlite3.Connection,
+    sequence: int,
+    first_id: int,
+    operation: Operation,
+    received_at: float,
+) -> None:
+    """Write what an operation changes in the listing."""
+    _add(connection, sequence, first_id, operation.samples, received_at)
+    if isinstance(operation, Forget):
+        condition = "id=?" if operation.label is None else "label=?"
+        for value in operation.ids if operation.label is None else (operation.label,):
+            _keep(connection, sequence, condition, (value,))
+            connection.execute(f"DELETE FROM sample WHERE {condition}", (value,))
+    elif isinstance(operation, Relabel):
+        _rename(connection, sequence, "id=?", operation.sample_id, operation.label)
+    elif isinstance(operation, RenameClass):
+        _rename(connection, sequence, "label=?", operation.label, operation.name)
+    elif isinstance(operation, MergeClasses):
+        _rename(connection, sequence, "label=?", operation.label, operation.into)
+
+
+def take_out(connection: sqlite3.Connection, first: int, last: int) -> None:
+    """Take operations out of listings, counts and remembered answers."""
+    lost = connection.execute(
+        "SELECT label, coalesce(device, ''), count(*) FROM sample "
+        "WHERE sequence BETWEEN ? AND ? GROUP BY 1, 2",
+        (first, last),
+    ).fetchall()
+    connection.executemany(
+        "UPDATE tally SET samples=samples-? WHERE label=? AND device=?",
+        [(count, label, device) for label, device, count in lost],
+    )
+    for table in ("sample", "answer"):
+        connection.execute(f"DELETE FROM {table} WHERE sequence BETWEEN ? AND ?", (first, last))
+    connection.execute(
+        f"INSERT OR REPLACE INTO sample SELECT {FIELDS} FROM former "
+        "WHERE until BETWEEN ? AND ? AND sequence < ? AND present",
+        (first, last, first),
+    )
+    connection.execute("DELETE FROM former WHERE until BETWEEN ? AND ?", (first, last))
+
+
+def drop_oldest(connection: sqlite3.Connection, last: int) -> None:
+    """Drop the samples of operations up to `last`; counts stay."""
+    connection.execute("DELETE FROM sample WHERE sequence <= ?", (last,))
+    connection.execute("DELETE FROM former WHERE until <= ? OR sequence <= ?", (last, last))
+
+
+def _add(
+    connection: sqlite3.Connection,
+    sequence: int,
+    first_id: int,
+    samples: Sequence[Sample],
+    received_at: float,
+) -> None:
+    connection.executemany(
+        "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (first_id + row, sequence, s.label, s.context, s.device, s.captured_at, received_at)
+            for row, s in enumerate(samples)
+        ],
+    )
+    tally = Counter((sample.label, sample.device or "") for sample in samples)
+    connection.executemany(
+        "INSERT INTO tally VALUES (?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET samples=samples+excluded.samples",
+        [(label, device, count) for (label, device), count in tally.items()],
+    )
+
+
+def _rename(
+    connection: sqlite3.Connection, sequence: int, condition: str, value: Any, label: str
+) -> None:
+    _keep(connection, sequence, condition, (value,))
+    connection.execute(f"UPDATE sample SET label=? WHERE {condition}", (label, value))
+
+
+def _keep(
+    connection: sqlite3.Connection, sequence: int, condition: str, values: Sequence[Any]
+) -> None:
+    """Copy rows to `former` before the operation `sequence` changes them."""
+    connection.execute(
+        f"INSERT OR IGNORE INTO former SELECT ?, 1, {FIELDS} FROM sample WHERE {condition}",
+        (sequence, *values),
+    )
