@@ -102,6 +102,15 @@ class Correctable:
         """Whether forgetting needs the latents of what it forgets, to be exact or at all."""
         return self._strategy.subtracts
 
+    @property
+    def wants_latents_of_classes(self) -> bool:
+        """Whether forgetting a class needs the latents of its samples, to be exact."""
+        return self._strategy.subtracts and not self._strategy.class_stands_alone
+
+    def remembers(self, sample_id: int) -> bool:
+        """Whether a replay memory has this sample."""
+        return self._strategy.remembers(sample_id)
+
     def forget(
         self,
         sample_ids: Sequence[int] | None = None,

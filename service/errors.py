@@ -59,6 +59,11 @@ KINDS: dict[str, Kind] = {
     "key-in-flight": Kind(
         409, "This Idempotency-Key is being worked on", "Repeat the request after Retry-After."
     ),
+    "precondition-failed": Kind(
+        412,
+        "The learner has changed since",
+        "GET the learner and decide again; ETag is its version.",
+    ),
     "too-large": Kind(
         413, "A limit was passed", "GET /v1/info lists the limits. Send less at once."
     ),

@@ -101,7 +101,7 @@ class Gate:
 
 async def authorise(request: Request) -> None:
     """Refuse a request whose key lacks the route's scope or does not reach its learner."""
-    route = f"{request.method} {request.scope['route'].path}"
+    route = f"{request.method} {request.scope['route'].path_format}"
     if request.url.path in OPEN_PATHS:
         return
     grant = grant_of(request)

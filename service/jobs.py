@@ -7,11 +7,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
+from edge_cl.corrections import Correction
+from service.corrections import Deny
 from service.errors import Problem
 from service.operations import Lesson, Operation
 
-__all__ = ["Job", "Queue", "Receipt", "Reply"]
+if TYPE_CHECKING:
+    from service.store import Store
+
+__all__ = ["Job", "Plan", "Queue", "Receipt", "Reply"]
+
+Plan: TypeAlias = "Callable[[Store], Operation]"
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,16 @@ class Receipt:
         The operation's number; a prediction of this version or a later one knows it.
     ids
         Ids of its samples.
+    operation
+        What was committed.
+    correction
+        What it does, if it corrects.
     """
 
     version: int
     ids: range
+    operation: Operation
+    correction: Correction | None = None
 
 
 @dataclass(frozen=True)
@@ -45,27 +59,34 @@ class Job:
     Parameters
     ----------
     operation
-        What the learner is to do.
+        What the learner is to do; or how to find that out of what is stored, once
+        everything before it is learned.
     render
         Makes the answer, before the commit, so that both are stored together.
     until_learned
         Whether the answer waits for the learning, or for the commit only.
     key, fingerprint
         Of a request that may be repeated.
+    expected
+        Versions of the learner that it may start from; None for any.
     """
 
-    operation: Operation
+    operation: Operation | Plan
     render: Callable[[Receipt], Reply]
     until_learned: bool = True
     key: str | None = None
     fingerprint: bytes = b""
+    expected: frozenset[int] | None = None
     reply: Future[Reply] = field(default_factory=Future)
 
     @property
     def size_bytes(self) -> int:
         """Memory that the job holds while it waits."""
-        latents = self.operation.latents.nbytes if isinstance(self.operation, Lesson) else 0
-        return latents + 1024 + 256 * len(self.operation.samples)
+        if callable(self.operation):
+            return 1024
+        held = self.operation
+        latents = held.latents.nbytes if isinstance(held, Lesson | Deny) else 0
+        return latents + 1024 + 256 * len(held.samples)
 
 
 class Queue:

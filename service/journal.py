@@ -89,10 +89,13 @@ class Journal:
         self.last_sequence = max(last or 0, self.fact("floor_sequence"))
         self.next_id = max((top_id or 0) + 1, self.fact("floor_id"))
 
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """For queries of the thread that writes."""
-        return self._connection
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For queries of the thread that writes; a fault is a JournalError."""
+        try:
+            yield self._connection
+        except sqlite3.Error as error:
+            raise JournalError(str(error)) from error
 
     def fact(self, name: str) -> int:
         """One number that the journal keeps about itself."""

@@ -83,7 +83,7 @@ class AccessLog:
 
     def _note(self, scope: Scope, status: int, took_s: float, request_id: str) -> None:
         fallback = scope["path"] if scope["path"] in OPEN_PATHS else "none"
-        route = getattr(scope.get("route"), "path", fallback)
+        route = getattr(scope.get("route"), "path_format", fallback)
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._meters.requests.labels(method, route, str(status)).observe(took_s)
         quiet = route in OPEN_PATHS or route == "/metrics"

@@ -44,9 +44,7 @@ def recalled_class(connection: sqlite3.Connection, label: str, spec: LatentSpec)
     return _recall(connection, rows, spec, 4 * spec.dim * len(rows) <= MOST_BYTES)
 
 
-def _recall(
-    connection: sqlite3.Connection, rows: Rows, spec: LatentSpec, latents: bool
-) -> Recall:
+def _recall(connection: sqlite3.Connection, rows: Rows, spec: LatentSpec, latents: bool) -> Recall:
     found: dict[int, Array] = {}
     for sequence in sorted({row[1] for row in rows}) if latents else ():
         stored = connection.execute(

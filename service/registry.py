@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from edge_cl.errors import EdgeCLError, ExtractorMismatch
 from edge_cl.types import LatentSpec
 from service.ballast import Ballast
+from service.conditions import check_expected
 from service.config import ConfigError, Settings
 from service.errors import FieldError, Problem
 from service.events import Events
@@ -182,10 +183,11 @@ class Registry:
         self._events.emit("learner-created", name, strategy=served.store.origin.strategy)
         return served
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, expected: frozenset[int] | None = None) -> None:
         """Forget a learner and everything it was taught."""
         with self._lock:
             served = self.get(name)
+            check_expected(expected, served.store.journal.last_sequence)
             self._learners = {n: one for n, one in self._learners.items() if n != name}
             served.close()
             gone = self._folder / f".gone-{secrets.token_hex(8)}"
@@ -195,7 +197,9 @@ class Registry:
             self._meters.forget(name)
         self._events.emit("learner-deleted", name)
 
-    def set_budget(self, name: str, memory_budget: int) -> Future[Reply]:
+    def set_budget(
+        self, name: str, memory_budget: int, expected: frozenset[int] | None = None
+    ) -> Future[Reply]:
         """Change a learner's budget durably; its future has the answer, or the problem.
 
         Raises
@@ -209,7 +213,8 @@ class Registry:
                 self._check_bytes(memory_budget, beside=name)
             promise = secrets.token_hex(8)
             self._promises[promise] = (name, memory_budget)
-        job = Job(SetBudget(memory_budget), lambda receipt: Reply(200, "{}"))
+        operation = SetBudget(memory_budget)
+        job = Job(operation, lambda receipt: Reply(200, "{}"), expected=expected)
         # Until it is learned, the larger of the two budgets counts.
         job.reply.add_done_callback(lambda _: self._promises.pop(promise))
         try:

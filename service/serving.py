@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,7 @@ from service.bodies import Item
 from service.config import Settings
 from service.events import Events
 from service.intake import Intake
-from service.jobs import Job, Receipt, Reply
+from service.jobs import Job, Plan, Receipt, Reply
 from service.latents import LatentMaker, checked_samples, checked_text
 from service.meters import Meters
 from service.operations import EndExperience, Lesson, Operation, Sample, fingerprint
@@ -97,7 +98,12 @@ class Serving:
         self.registry.close()
 
     async def teach(
-        self, served: ServedLearner, items: Sequence[Item], key: str | None, until_learned: bool
+        self,
+        served: ServedLearner,
+        items: Sequence[Item],
+        key: str | None,
+        until_learned: bool,
+        expected: frozenset[int] | None = None,
     ) -> Reply:
         """Learn the samples of one request: all of them, or none."""
         samples = checked_samples(items)
@@ -107,16 +113,32 @@ class Serving:
             return Lesson(latents, tested(served.worker.view.published, latents, samples))
 
         digest = fingerprint(Lesson.kind, [item.parts() for item in items])
-        return await self._operate(served, lesson, key, digest, until_learned)
+        return await self._operate(served, lesson, key, digest, until_learned, expected)
 
-    async def end_experience(self, served: ServedLearner, key: str | None) -> Reply:
+    async def end_experience(
+        self, served: ServedLearner, key: str | None, expected: frozenset[int] | None = None
+    ) -> Reply:
         """Close the learner's present experience."""
         digest = fingerprint(EndExperience.kind, [])
-        return await self._operate(served, EndExperience, key, digest, until_learned=True)
+        return await self._operate(served, EndExperience, key, digest, True, expected)
 
-    async def set_budget(self, served: ServedLearner, memory_budget: int) -> Reply:
+    async def correct(
+        self,
+        served: ServedLearner,
+        correction: Operation | Plan,
+        asked: Sequence[str],
+        key: str | None,
+        expected: frozenset[int] | None = None,
+    ) -> Reply:
+        """Correct what was taught; `asked` tells this request from another one."""
+        digest = fingerprint("correct", [asked])
+        return await self._operate(served, lambda: correction, key, digest, True, expected)
+
+    async def set_budget(
+        self, served: ServedLearner, memory_budget: int, expected: frozenset[int] | None = None
+    ) -> Reply:
         """Change a learner's memory budget."""
-        change = partial(self.registry.set_budget, served.name, memory_budget)
+        change = partial(self.registry.set_budget, served.name, memory_budget, expected)
         return await asyncio.wrap_future(await self.read(change))
 
     async def predict(
@@ -153,10 +175,11 @@ class Serving:
     async def _operate(
         self,
         served: ServedLearner,
-        prepare: Callable[[], Operation],
+        prepare: Callable[[], Operation | Plan],
         key: str | None,
         digest: bytes,
         until_learned: bool,
+        expected: frozenset[int] | None = None,
     ) -> Reply:
         if key is not None:
             known = await self.read(partial(served.keys.claim, key, digest))
@@ -164,8 +187,9 @@ class Serving:
                 return Repeated(known.status, known.body)
         try:
             operation = await self._run(self._lessons, prepare)
-            render = partial(_receipt, served.name, operation, until_learned)
-            reply = served.worker.submit(Job(operation, render, until_learned, key, digest))
+            render = partial(_receipt, served.name, until_learned)
+            job = Job(operation, render, until_learned, key, digest, expected)
+            reply = served.worker.submit(job)
         except BaseException:
             if key is not None:
                 served.keys.release(key)
@@ -223,9 +247,11 @@ def prediction_content(view: View, predictions: Sequence[Prediction]) -> dict[st
     }
 
 
-def _receipt(learner: str, operation: Operation, until_learned: bool, receipt: Receipt) -> Reply:
+def _receipt(learner: str, until_learned: bool, receipt: Receipt) -> Reply:
     content: dict[str, Any] = {"learner": learner, "version": receipt.version}
-    status = 200
+    status, operation = 200, receipt.operation
+    if receipt.correction is not None:
+        content |= {"operation": operation.kind, **asdict(receipt.correction)}
     if isinstance(operation, Lesson):
         status = 201 if until_learned else 202
         content |= {"accepted": len(receipt.ids), "ids": list(receipt.ids)}

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_cl import strategies
+from edge_cl.corrections import Recall
 from edge_cl.errors import CheckpointError, EdgeCLError
 from edge_cl.learner import Learner
 from edge_cl.monitoring import Monitor
@@ -30,6 +31,7 @@ from edge_cl.types import LatentSpec
 from service.catalogue import Catalogue
 from service.journal import JournalError
 from service.operations import decode
+from service.recall import recalled, recalled_class
 from service.records import Damage, Entry, Keep
 from service.recovery import Saved, open_journal
 from service.snapshots import DamagedSnapshot, Snapshots, write_atomically
@@ -141,6 +143,16 @@ class Store:
         Any thread may. Without a snapshot, 0 is returned and there is no file.
         """
         return self._snapshots.keep_newest(target)
+
+    def recall(self, ids: Sequence[int], *, latents: bool) -> Recall:
+        """What the journal knows of samples; for the thread that writes."""
+        with self.journal.reading() as connection:
+            return recalled(connection, ids, self.origin.spec, latents)
+
+    def recall_class(self, label: str) -> Recall:
+        """What the journal knows of a class; for the thread that writes."""
+        with self.journal.reading() as connection:
+            return recalled_class(connection, label, self.origin.spec)
 
     @property
     def over_size(self) -> bool:

@@ -18,14 +18,15 @@ from functools import partial
 from edge_cl import strategies
 from edge_cl.errors import EdgeCLError
 from edge_cl.learner import Learner, Published
+from service.admission import Admitted, admitted, entries
 from service.ballast import Ballast
 from service.errors import Problem, of_library
 from service.events import Events
-from service.jobs import Job, Queue, Receipt, Reply
+from service.jobs import Job, Queue, Reply
 from service.journal import DiskFull, JournalError
 from service.meters import Meters
 from service.operations import Lesson, Operation
-from service.records import Entry, StoredAnswer
+from service.records import Entry
 from service.reporter import Reporter
 from service.store import Store
 
@@ -223,28 +224,30 @@ class Worker:
             self._note_disk(str(error))
             return False
 
-    def _admit(self, jobs: list[Job]) -> list[Job]:
+    def _admit(self, jobs: list[Job]) -> list[Admitted]:
         """The jobs that can be committed together; the others are refused or put back.
 
         What makes the learner grow ends the group: whether the next one fits
-        can only be said once this one is learned. Nothing that the learner
-        will refuse may be committed, since a commit is a promise.
+        can only be said once this one is learned. What must be planned begins one.
         """
-        group: list[Job] = []
+        group: list[Admitted] = []
         for number, job in enumerate(jobs):
+            if group and callable(job.operation):
+                self._queue.put_back(jobs[number:])
+                break
             if job.reply.done() or not job.reply.set_running_or_notify_cancel():
                 continue
             try:
                 self._refuse_if_unable()
-                job.operation.check(self._learner)
+                version = self._store.journal.last_sequence + len(group)
+                group.append(admitted(job, self._store, self._learner, version))
             except EdgeCLError as error:
                 job.reply.set_exception(of_library(error))
                 continue
             except Exception as error:
                 job.reply.set_exception(error)
                 continue
-            group.append(job)
-            if self._grows(job.operation):
+            if self._grows(group[-1].operation):
                 self._queue.put_back(jobs[number + 1 :])
                 break
         return group
@@ -262,35 +265,24 @@ class Worker:
         labels, contexts = self._learner.labels, (None, *self._learner.contexts)
         return any(s.label not in labels or s.context not in contexts for s in operation.samples)
 
-    def _commit_and_learn(self, group: list[Job]) -> None:
-        entries = self._entries(group)
+    def _commit_and_learn(self, group: list[Admitted]) -> None:
+        jobs, journal = [one.job for one in group], self._store.journal
+        committed = entries(group, journal.last_sequence, journal.next_id)
         try:
             with self._meters.commit.labels(self.name).time():
-                self._store.append([entry for entry, _ in entries])
+                self._store.append([entry for entry, _ in committed])
         except JournalError as error:
-            self._refuse(group, error)
+            self._refuse(jobs, error)
             return
         self._disk_failure = (0.0, "")
-        for job, (_, reply) in zip(group, entries, strict=True):
+        for job, (_, reply) in zip(jobs, committed, strict=True):
             if not job.until_learned:
                 job.reply.set_result(reply)
-        for position, job in enumerate(group):
+        for position, job in enumerate(jobs):
             if self.failure is not None:
-                self._answer_failed(group[position:])
+                self._answer_failed(jobs[position:])
                 return
-            self._learn(job, *entries[position])
-
-    def _entries(self, group: list[Job]) -> list[tuple[Entry, Reply]]:
-        sequence, next_id = self._store.journal.last_sequence, self._store.journal.next_id
-        entries = []
-        for job in group:
-            sequence += 1
-            ids = range(next_id, next_id + len(job.operation.samples))
-            reply = job.render(Receipt(sequence, ids))
-            answer = StoredAnswer(job.fingerprint, reply.status, reply.body)
-            entries.append((Entry(sequence, next_id, job.operation, job.key, answer), reply))
-            next_id = ids.stop
-        return entries
+            self._learn(job, *committed[position])
 
     def _refuse(self, group: list[Job], error: JournalError) -> None:
         """Nothing of the group is stored: say so to everybody."""

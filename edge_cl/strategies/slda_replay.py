@@ -304,7 +304,7 @@ class SLDAReplay(GradientStrategy):
         related = matrix / spread[:, None] / spread * (1 - self._options.shrinkage)
         related[np.diag_indices(len(spread))] = 1
         # What all classes have in common decides nothing, and would eat the 8 bits.
-        common = means.mean(axis=0)
+        common = means.sum(axis=0) / np.float32(max(len(means), 1))
         apart = means - common
         solved = (np.linalg.solve(related, (apart / spread).T) / spread[:, None]).T
         self.intercepts = -(solved * (apart / 2 + common)).sum(axis=1).astype(np.float32)

@@ -9,6 +9,14 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from edge_cl.types import LatentSpec
+from service import conditions
+from service.conditions import (
+    NOT_MODIFIED,
+    IfMatch,
+    check_expected,
+    expected_versions,
+    unless_known,
+)
 from service.errors import FieldError, Problem
 from service.gate import grant_of
 from service.registry import ServedLearner
@@ -47,28 +55,34 @@ async def create_learner(request: Request) -> Response:
     return json_answer(learner_content(served), 201, {"Location": location, **etag(served)})
 
 
-@router.get("/v1/learners/{learner}", response_model=LearnerState, responses=problems(404, 503))
+@router.get(
+    "/v1/learners/{learner}",
+    response_model=LearnerState,
+    responses={**NOT_MODIFIED, **problems(404, 503)},
+)
 async def show_learner(request: Request, learner: str) -> Response:
     """Show a learner."""
     served = serving_of(request).registry.get(learner)
-    return json_answer(learner_content(served), headers=etag(served))
+    tag = etag(served)["ETag"]
+    return unless_known(request, json_answer(learner_content(served)), tag)
 
 
 @router.patch(
     "/v1/learners/{learner}",
     response_model=LearnerState,
-    responses=problems(400, 404, 408, 409, 413, 415, 422, 503, 507),
+    responses=problems(400, 404, 408, 409, 412, 413, 415, 422, 503, 507),
     openapi_extra=model_body(LearnerChange),
 )
-async def change_learner(request: Request, learner: str) -> Response:
+async def change_learner(request: Request, learner: str, if_match: IfMatch = None) -> Response:
     """Change a learner's memory budget; the rest stays as it was created."""
     serving = serving_of(request)
     served = serving.registry.get(learner)
     wanted = (await read_model(request, LearnerChange)).model_dump(exclude_none=True)
-    budget = wanted.pop("memory_budget", None)
+    budget, expected = wanted.pop("memory_budget", None), expected_versions(if_match)
+    check_expected(expected, served.worker.view.version)
     _refuse_fixed(served, wanted)
     if budget is not None and budget != served.worker.view.memory_budget:
-        await serving.set_budget(served, int(budget))
+        await serving.set_budget(served, int(budget), expected)
     return json_answer(learner_content(served), headers=etag(served))
 
 
@@ -89,11 +103,12 @@ def _refuse_fixed(served: ServedLearner, wanted: dict[str, Any]) -> None:
         )
 
 
-@router.delete("/v1/learners/{learner}", status_code=204, responses=problems(404, 503))
-async def delete_learner(request: Request, learner: str) -> Response:
+@router.delete("/v1/learners/{learner}", status_code=204, responses=problems(404, 412, 503))
+async def delete_learner(request: Request, learner: str, if_match: IfMatch = None) -> Response:
     """Delete a learner and everything that it was taught."""
     serving = serving_of(request)
-    await serving.read(partial(serving.registry.delete, learner))
+    expected = expected_versions(if_match)
+    await serving.read(partial(serving.registry.delete, learner, expected))
     return Response(status_code=204)
 
 
@@ -122,7 +137,7 @@ def learner_content(served: ServedLearner) -> dict[str, Any]:
 
 def etag(served: ServedLearner) -> dict[str, str]:
     """The header that names the present version of a learner."""
-    return {"ETag": f'"v{served.worker.view.version}"'}
+    return {"ETag": conditions.etag(served.worker.view.version)}
 
 
 def _origin(serving: Serving, wanted: NewLearner) -> Origin:

@@ -10,10 +10,19 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.bodies import read_items
-from service.errors import Problem
+from service.conditions import NOT_MODIFIED, IfMatch, etag, expected_versions, unless_known
+from service.correction_schemas import Corrected, SampleChange
 from service.jobs import Reply
 from service.keys import checked_key
-from service.routes.documents import IdempotencyKey, json_answer, problems, samples_body
+from service.plans import forget_sample, relabel, unknown_sample
+from service.routes.documents import (
+    IdempotencyKey,
+    json_answer,
+    model_body,
+    problems,
+    read_model,
+    samples_body,
+)
 from service.schemas import SampleList, SampleNote, Taught
 from service.serving import Repeated, serving_of
 
@@ -32,7 +41,7 @@ Note = Annotated[str | None, Query(description="Of every sample that does not sa
     response_model=Taught,
     responses={
         202: {"model": Taught, "description": "Durable; learned in a moment (mode=async)"},
-        **problems(400, 404, 408, 409, 413, 415, 422, 503, 507),
+        **problems(400, 404, 408, 409, 412, 413, 415, 422, 503, 507),
     },
     openapi_extra=samples_body(labelled=True),
 )
@@ -45,6 +54,7 @@ async def teach(
     device: Note = None,
     captured_at: Note = None,
     idempotency_key: IdempotencyKey = None,
+    if_match: IfMatch = None,
 ) -> Response:
     """Teach one or many samples: all of them, or none.
 
@@ -52,15 +62,17 @@ async def teach(
     """
     serving = serving_of(request)
     served = serving.registry.get(learner)
-    key = checked_key(idempotency_key)
+    key, expected = checked_key(idempotency_key), expected_versions(if_match)
     with serving.intake.body(request) as body:
         items = await read_items(request, body, serving.settings.max_batch_samples)
-        reply = await serving.teach(served, items, key, until_learned=mode == "sync")
+        reply = await serving.teach(served, items, key, mode == "sync", expected)
     return receipt(reply, learner)
 
 
 @router.get(
-    "/v1/learners/{learner}/samples", response_model=SampleList, responses=problems(404, 422, 503)
+    "/v1/learners/{learner}/samples",
+    response_model=SampleList,
+    responses={**NOT_MODIFIED, **problems(404, 422, 503)},
 )
 async def list_samples(
     request: Request,
@@ -71,13 +83,15 @@ async def list_samples(
     context: Filter = None,
     device: Filter = None,
 ) -> Response:
-    """List acknowledged samples by id, without their latents."""
+    """List what is taught at present by id, without the latents."""
     serving = serving_of(request)
-    catalogue = serving.registry.get(learner).store.catalogue
+    store = serving.registry.get(learner).store
+    catalogue, facts = store.catalogue, await serving.read(store.catalogue.facts)
+    # Taken before the list is read: newer content under an older tag is only fetched again.
+    tag = etag(store.journal.last_sequence, facts["retired_sequence"])
     wanted = {"label": label, "context": context, "device": device}
     found = await serving.read(partial(catalogue.samples, int(cursor or 0), limit + 1, wanted))
     tally = await serving.read(catalogue.tally)
-    facts = await serving.read(catalogue.facts)
     more = str(found[limit - 1].id) if len(found) > limit else None
     headers = {}
     if more is not None:
@@ -89,7 +103,7 @@ async def list_samples(
         "total": sum(count for _, _, count in tally),
         "retired": facts["retired_samples"],
     }
-    return json_answer(content, headers=headers)
+    return unless_known(request, json_answer(content, headers=headers), tag)
 
 
 @router.get(
@@ -98,13 +112,55 @@ async def list_samples(
     responses=problems(404, 422, 503),
 )
 async def one_sample(request: Request, learner: str, sample_id: SampleId) -> Response:
-    """Show one acknowledged sample."""
+    """Show one sample that is taught at present."""
     serving = serving_of(request)
     catalogue = serving.registry.get(learner).store.catalogue
     found = await serving.read(partial(catalogue.sample, sample_id))
     if found is None:
-        raise Problem("not-found", f"sample {sample_id} was never acknowledged, or was retired")
+        raise unknown_sample(sample_id)
     return json_answer(asdict(found))
+
+
+@router.patch(
+    "/v1/learners/{learner}/samples/{sample_id}",
+    response_model=Corrected,
+    responses=problems(400, 404, 408, 409, 412, 413, 415, 422, 503, 507),
+    openapi_extra=model_body(SampleChange),
+)
+async def relabel_sample(
+    request: Request,
+    learner: str,
+    sample_id: SampleId,
+    idempotency_key: IdempotencyKey = None,
+    if_match: IfMatch = None,
+) -> Response:
+    """Give a sample another label, and learn it so."""
+    serving = serving_of(request)
+    served = serving.registry.get(learner)
+    wanted = await read_model(request, SampleChange)
+    key, expected = checked_key(idempotency_key), expected_versions(if_match)
+    asked, plan = ("relabel", str(sample_id), wanted.label), relabel(sample_id, wanted.label)
+    return receipt(await serving.correct(served, plan, asked, key, expected), learner)
+
+
+@router.delete(
+    "/v1/learners/{learner}/samples/{sample_id}",
+    response_model=Corrected,
+    responses=problems(404, 409, 412, 422, 503, 507),
+)
+async def forget(
+    request: Request,
+    learner: str,
+    sample_id: SampleId,
+    idempotency_key: IdempotencyKey = None,
+    if_match: IfMatch = None,
+) -> Response:
+    """Forget a sample; `exact` says whether it is as if it had never been taught."""
+    serving = serving_of(request)
+    served = serving.registry.get(learner)
+    key, expected = checked_key(idempotency_key), expected_versions(if_match)
+    asked, plan = ("forget_sample", str(sample_id)), forget_sample(sample_id)
+    return receipt(await serving.correct(served, plan, asked, key, expected), learner)
 
 
 def receipt(reply: Reply, learner: str) -> Response:

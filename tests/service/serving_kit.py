@@ -102,7 +102,7 @@ class Running:
         scope = {"type": "http", "path": path, "method": method, "headers": []}
         for route in self.app.state.routes:
             if route.matches(scope)[0] is Match.FULL and route.include_in_schema:
-                operation = self.app.openapi()["paths"][route.path][method.lower()]
+                operation = self.app.openapi()["paths"][route.path_format][method.lower()]
                 assert str(response.status_code) in operation["responses"], response.read()
         if response.status_code >= 400:
             if path.startswith("/v2"):

@@ -18,7 +18,7 @@ from service.scopes import OPEN, OPEN_PATHS, SCOPE_OF, SHARED
 
 ADMIN = "a long secret"
 ROUTES = [
-    (method, route.path)
+    (method, route.path_format)
     for router in ROUTERS
     for route in router.routes
     for method in sorted(route.methods)

@@ -18,7 +18,7 @@ def column(page, pattern):
 
 def test_every_route_is_described():
     routes = {
-        f"{method} {route.path}"
+        f"{method} {route.path_format}"
         for router in ROUTERS
         for route in router.routes
         for method in route.methods
