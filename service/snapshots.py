@@ -104,8 +104,9 @@ class Snapshots:
                 magic + b"\n" == MAGIC
                 and head["sequence"] == sequence
                 and head["sha256"] == _digest(content)
+                and head["bytes"] + head.get("record_bytes", 0) == len(content)
             )
-            length = len(content) - int(head.get("record_bytes", 0))
+            length = int(head["bytes"])
             next_id, written_at = int(head["next_id"]), float(head["written_at"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedSnapshot(f"{path.name}: {error}") from error
