@@ -24,7 +24,9 @@ from service.watermark import pack_watermark, watermark_path
 
 __all__ = ["DiskFull", "Journal", "JournalError"]
 
-SCHEMA = """
+SCHEMA = (
+    LISTING
+    + """
 CREATE TABLE IF NOT EXISTS operation(
     sequence INTEGER PRIMARY KEY, first_id INTEGER NOT NULL, samples INTEGER NOT NULL,
     received_at REAL NOT NULL, kind TEXT NOT NULL, header TEXT NOT NULL, payload BLOB NOT NULL,
@@ -42,6 +44,7 @@ CREATE TABLE IF NOT EXISTS fact(name TEXT PRIMARY KEY, value INTEGER NOT NULL) W
 INSERT OR IGNORE INTO fact VALUES ('format', 1), ('floor_sequence', 0), ('floor_id', 1),
     ('retired_sequence', 0), ('retired_samples', 0);
 """
+)
 FORMAT = 1
 ROW_FIELDS = "sequence, first_id, samples, received_at, kind, header, payload, crc"
 INSERT_ROW = "INSERT INTO operation VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -73,7 +76,7 @@ class Journal:
         self._keep = keep or Keep()
         self._connection = connect(path)
         try:
-            self._connection.executescript(SCHEMA + LISTING)
+            self._connection.executescript(SCHEMA)
             if self.fact("format") != FORMAT:
                 raise JournalError(f"{path} has format {self.fact('format')}, known is {FORMAT}")
             self._load_position()
