@@ -6,13 +6,12 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from service.journal import SCHEMA, JournalError
+from service.journal import JournalError
+from service.tables import MADE_FROM_ANOTHER, SCHEMA, definitions, fresh_definitions
 
 __all__ = ["check_foreign"]
 
 MOST_LOST = 1_000_000
-MADE_FROM_ANOTHER = "quarantined"
-"""SQLite words the definition of this table itself, each version in its own way."""
 
 
 def check_foreign(path: Path) -> int:
@@ -39,19 +38,11 @@ def check_foreign(path: Path) -> int:
 def _check_schema(connection: sqlite3.Connection) -> None:
     with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
         fresh.executescript(SCHEMA)
-        surplus = _definitions(connection) - _definitions(fresh)
+        surplus = definitions(connection) - fresh_definitions()
         same = _columns(connection) in ([], _columns(fresh))
     if surplus or not same:
         names = ", ".join(sorted(str(name)[:40] for _, name, _ in surplus)) or MADE_FROM_ANOTHER
         raise JournalError(f"its journal has what no journal has: {names}")
-
-
-def _definitions(connection: sqlite3.Connection) -> set[tuple[str, str, str | None]]:
-    rows = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
-    return {
-        (kind, name, None if (kind, name) == ("table", MADE_FROM_ANOTHER) else sql)
-        for kind, name, sql in rows
-    }
 
 
 def _columns(connection: sqlite3.Connection) -> list[tuple[str, int]]:

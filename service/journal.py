@@ -17,34 +17,14 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from service.listing import LISTING, drop_oldest, record, take_out
+from service.listing import drop_oldest, record, take_out
 from service.operations import decode
 from service.records import Damage, Entry, Keep, Row, checksum
+from service.tables import SCHEMA, definitions, fresh_definitions
 from service.watermark import pack_watermark, watermark_path
 
 __all__ = ["DiskFull", "Journal", "JournalError"]
 
-SCHEMA = (
-    LISTING
-    + """
-CREATE TABLE IF NOT EXISTS operation(
-    sequence INTEGER PRIMARY KEY, first_id INTEGER NOT NULL, samples INTEGER NOT NULL,
-    received_at REAL NOT NULL, kind TEXT NOT NULL, header TEXT NOT NULL, payload BLOB NOT NULL,
-    crc INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS answer(
-    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL,
-    fingerprint BLOB NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL, kept_at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS answer_by_sequence ON answer(sequence);
-CREATE TABLE IF NOT EXISTS void(sequence INTEGER PRIMARY KEY, reason TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS damage(
-    first INTEGER NOT NULL, last INTEGER NOT NULL, samples INTEGER NOT NULL,
-    learned INTEGER NOT NULL, reason TEXT NOT NULL, found_at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS quarantined AS SELECT * FROM operation LIMIT 0;
-CREATE TABLE IF NOT EXISTS fact(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT OR IGNORE INTO fact VALUES ('format', 1), ('floor_sequence', 0), ('floor_id', 1),
-    ('retired_sequence', 0), ('retired_samples', 0);
-"""
-)
 FORMAT = 1
 ROW_FIELDS = "sequence, first_id, samples, received_at, kind, header, payload, crc"
 INSERT_ROW = "INSERT INTO operation VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -247,8 +227,9 @@ class Journal:
         return (pages - free) * size
 
     def sound(self) -> bool:
-        """Whether SQLite finds its own structure whole."""
-        return bool(self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        """Whether SQLite finds its own structure whole, and every table is as it was made."""
+        checked = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        return checked == "ok" and fresh_definitions() <= definitions(self._connection)
 
     def close(self) -> None:
         """Fold the WAL into the database and let go."""

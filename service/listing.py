@@ -15,24 +15,8 @@ from typing import Any
 from service.corrections import Forget, MergeClasses, Relabel, RenameClass
 from service.operations import Operation, Sample
 
-__all__ = ["LISTING", "drop_oldest", "record", "take_out"]
+__all__ = ["drop_oldest", "record", "take_out"]
 
-LISTING = """
-CREATE TABLE IF NOT EXISTS sample(
-    id INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, label TEXT NOT NULL,
-    context TEXT, device TEXT, captured_at TEXT, received_at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS sample_by_label ON sample(label, id);
-CREATE INDEX IF NOT EXISTS sample_by_sequence ON sample(sequence);
-CREATE TABLE IF NOT EXISTS former(
-    until INTEGER NOT NULL, present INTEGER NOT NULL,
-    id INTEGER NOT NULL, sequence INTEGER NOT NULL, label TEXT NOT NULL,
-    context TEXT, device TEXT, captured_at TEXT, received_at REAL NOT NULL,
-    PRIMARY KEY(id, until)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS former_by_until ON former(until);
-CREATE TABLE IF NOT EXISTS tally(
-    label TEXT NOT NULL, device TEXT NOT NULL, samples INTEGER NOT NULL,
-    PRIMARY KEY(label, device)) WITHOUT ROWID;
-"""
 FIELDS = "id, sequence, label, context, device, captured_at, received_at"
 
 
