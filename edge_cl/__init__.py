@@ -21,7 +21,8 @@ from edge_cl.errors import EdgeCLError
 
 if TYPE_CHECKING:
     from edge_cl import strategies
-    from edge_cl.learner import Learner, Published
+    from edge_cl.learner import Learner
+    from edge_cl.published import Published
     from edge_cl.types import LatentSpec, Prediction
 
 __version__ = "0.1.0"
@@ -41,7 +42,7 @@ _HOMES = {
     "LatentSpec": "edge_cl.types",
     "Learner": "edge_cl.learner",
     "Prediction": "edge_cl.types",
-    "Published": "edge_cl.learner",
+    "Published": "edge_cl.published",
 }
 
 

@@ -99,7 +99,7 @@ def predictions(learner: Learner, probe: Stream) -> list[tuple[tuple[str, float]
 
 def assert_same_state(one: Learner, other: Learner) -> None:
     """Every array equal, bit for bit."""
-    left, right = one._strategy.arrays(), other._strategy.arrays()
+    left, right = one._arrays(), other._arrays()
     assert left.keys() == right.keys(), left.keys() ^ right.keys()
     for name in left:
         assert left[name].dtype == right[name].dtype, f"{name} changed its type"
@@ -184,7 +184,7 @@ def keeps_its_ledger(subject: Subject) -> None:
             break
         total = sum(learner.ledger().values())
         assert total <= learner.memory_budget, f"{total} bytes after {start + 10} samples"
-    ledger, arrays = learner.ledger(), learner._strategy.arrays()
+    ledger, arrays = learner.ledger(), learner._arrays()
     unlisted = {"rng", "experience"}
     kept = sum(array.nbytes for name, array in arrays.items() if name not in unlisted)
     listed = sum(
@@ -202,7 +202,7 @@ def shares_no_storage(subject: Subject) -> None:
     learner = subject.learner()
     stream(subject.spec, 30).teach(learner, 0, 30)
     strategy = learner._strategy
-    for (one, left), (other, right) in combinations(strategy.arrays().items(), 2):
+    for (one, left), (other, right) in combinations(learner._arrays().items(), 2):
         assert not np.may_share_memory(left, right), f"{one} and {other} share storage"
     declared = set(strategy.slots(strategy.classes, strategy.contexts))
     for name, value in vars(strategy).items():
@@ -230,13 +230,13 @@ def stays_whole_when_growth_is_refused(subject: Subject) -> None:
     source = stream(subject.spec, 12)
     source.teach(learner, 0, 12)
     learner.memory_budget = sum(learner.ledger().values()) // 2
-    before = {name: array.copy() for name, array in learner._strategy.arrays().items()}
+    before = {name: array.copy() for name, array in learner._arrays().items()}
     labels = [f"{'x' * 100} {n}" for n in range(learner.memory_budget // 100)]
     latents = np.resize(source.latents, (len(labels), subject.spec.dim))
     try:
         learner.learn_latents(latents, labels, "context 0")
     except BudgetExceeded:
-        after = learner._strategy.arrays()
+        after = learner._arrays()
         assert all(before[name].tobytes() == after[name].tobytes() for name in before)
         return
     raise AssertionError(f"{len(labels)} more classes were taken into half the bytes")
@@ -335,14 +335,14 @@ def denies_or_says_that_it_cannot(subject: Subject) -> None:
     source = stream(subject.spec, 30)
     learner = subject.learner()
     source.teach(learner, 0, 30)
-    before = {name: array.copy() for name, array in learner._strategy.arrays().items()}
+    before = {name: array.copy() for name, array in learner._arrays().items()}
     for n in (2, 27):
         latent, label, context = source.latents[n], source.labels[n], source.contexts[n]
         odds = _odds(learner, latent, label, context)
         try:
             learner.learn_not(latent[None], [label], [context])
         except Conflict:
-            after = learner._strategy.arrays()
+            after = learner._arrays()
             assert all(before[name].tobytes() == after[name].tobytes() for name in before)
             return
         now = _odds(learner, latent, label, context)

@@ -17,6 +17,7 @@ from edge_cl.errors import Conflict, InvalidInput, InvalidLabel, NotFound
 from edge_cl.latents import checked_latents
 from edge_cl.names import VACANT, NameTable, checked_name
 from edge_cl.types import NO_CONTEXT, Array, Batch, Bool, Float32, Int64
+from edge_cl.unknown import ClassStatistics
 
 if TYPE_CHECKING:
     from edge_cl.strategy import Strategy
@@ -86,6 +87,7 @@ class Correctable:
     _labels: NameTable
     _contexts: NameTable
     _counts: list[int]
+    _statistics: ClassStatistics
 
     if TYPE_CHECKING:
 
@@ -96,6 +98,8 @@ class Correctable:
         def _changed(self) -> None: ...
 
         def _allowed_bytes(self) -> int: ...
+
+        def _beside_bytes(self, labels: NameTable, contexts: NameTable) -> int: ...
 
     @property
     def wants_latents(self) -> bool:
@@ -140,6 +144,7 @@ class Correctable:
         if self._strategy.subtracts:
             self._strategy.unlearn(found.batch)
         self._strategy.remove_samples(found.batch.ids.tolist())
+        self._take_out(found)
         for cls in found.batch.classes.tolist():
             self._counts[cls] -= 1
         self._vacate([c for c in set(found.batch.classes.tolist()) if not self._counts[c]])
@@ -176,6 +181,9 @@ class Correctable:
             if strategy.subtracts:
                 strategy.unlearn(batch)
             strategy.relabel_sample(sample_id, new)
+            latents = strategy.normalise(batch.latents)
+            self._statistics.remove(latents, batch.classes)
+            self._statistics.add(latents, np.array([new]))
             strategy.absorb(Batch(batch.latents, np.array([new]), batch.contexts, batch.ids))
             self._counts[old] -= 1
             self._counts[new] += 1
@@ -255,6 +263,7 @@ class Correctable:
         old, new = self._labels.numbers(label), self._labels.number(into)
         if self._strategy.merge_class(old[0], new):
             self._counts[new] += self._counts[old[0]]
+            self._statistics.merge(old[0], new)
             self._vacate(old)
         else:
             self._adopt(self._labels.replaced(old, into))
@@ -300,7 +309,9 @@ class Correctable:
     def _forget_class(self, label: str, recall: Recall) -> Correction:
         correction = self._class_forgetting(label, recall)
         if self._strategy.subtracts and recall.latents is not None:
-            self._strategy.unlearn(self._find(list(recall.ids), recall).batch)
+            found = self._find(list(recall.ids), recall)
+            self._strategy.unlearn(found.batch)
+            self._take_out(found)
         self._vacate(self._labels.numbers(label))
         self._changed()
         return correction
@@ -372,6 +383,7 @@ class Correctable:
         """Give up the names of these classes, and what is known of them."""
         for cls in classes:
             self._strategy.clear_class(cls)
+            self._statistics.clear(cls)
             self._counts[cls] = 0
         self._adopt(self._labels.replaced(classes, VACANT))
 
@@ -380,7 +392,13 @@ class Correctable:
         before, self._labels = self._labels, labels
         self._clear_reused(before)
         self._strategy.grow(len(labels), len(self._contexts), self._allowed_bytes())
+        self._statistics.grow(len(labels))
         self._counts += [0] * (len(labels) - len(self._counts))
+
+    def _take_out(self, found: Found) -> None:
+        """Take samples out of what is kept of their classes."""
+        latents = self._strategy.normalise(found.batch.latents) if found.whole else None
+        self._statistics.remove(latents, found.batch.classes)
 
     def _clear_reused(self, before: NameTable) -> None:
         """Clear what steps may have left in classes that have a name again."""
@@ -389,7 +407,7 @@ class Correctable:
                 self._strategy.clear_class(cls)
 
     def _check_fits(self, labels: NameTable) -> None:
-        allowed = self.memory_budget - names_bytes(labels, self._contexts)
+        allowed = self.memory_budget - self._beside_bytes(labels, self._contexts)
         self._strategy.admit(len(labels), len(self._contexts), 0, allowed)
 
     def _samples_of(self, classes: list[int]) -> int:
@@ -401,8 +419,3 @@ class Correctable:
             f"memory of this learner ({self._strategy.name}), and was not given: teach it "
             "again, or forget its class"
         )
-
-
-def names_bytes(labels: NameTable, contexts: NameTable) -> int:
-    """Bytes of the names, and of a count for each label."""
-    return labels.stored_bytes + contexts.stored_bytes + 8 * len(labels)

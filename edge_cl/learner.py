@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,8 +10,7 @@ import numpy as np
 
 from edge_cl import checkpoint, strategies
 from edge_cl.budget import parse_bytes
-from edge_cl.corrections import Correctable, names_bytes
-from edge_cl.equations import softmax
+from edge_cl.corrections import Correctable
 from edge_cl.errors import (
     BudgetExceeded,
     CheckpointError,
@@ -23,63 +21,15 @@ from edge_cl.errors import (
 from edge_cl.latents import checked_latents
 from edge_cl.names import VACANT, NameTable
 from edge_cl.options import parse_options
+from edge_cl.published import Published
 from edge_cl.strategy import Strategy
 from edge_cl.types import NO_CONTEXT, NO_ID, Array, Batch, Float32, Int64, LatentSpec, Prediction
+from edge_cl.unknown import FALSE_REJECT_RATE, ClassStatistics, calibrated
 
 if TYPE_CHECKING:
     from edge_cl.extractor import Extractor
 
 Contexts: TypeAlias = "Sequence[str | int | None] | str | int | None"
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a learner knew at one version: immutable, and safe to use from any thread."""
-
-    version: int
-    classes: NameTable
-    """What the classes that the strategy numbers are called."""
-    contexts: NameTable
-    spec: LatentSpec
-    strategy: Strategy
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Every label once."""
-        return self.classes.known
-
-    def predict_latents(
-        self, latents: Array, context: str | int | None = None, top_k: int = 1
-    ) -> list[Prediction]:
-        """Predictions for (N, D) latents, as `Learner.predict_latents`."""
-        rows = checked_latents(latents, self.spec)
-        if not self.labels:
-            return [Prediction("", 0.0, unknown=True, version=self.version) for _ in rows]
-        number = None if context is None else self.contexts.number(str(context))
-        scores = self.strategy.scores(self.strategy.normalise(rows), number)
-        scores = self._by_label(scores)
-        probabilities = softmax(scores)
-        count = min(max(top_k, 1), len(self.labels))
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-        return [self._prediction(probabilities[n], best[n]) for n in range(len(rows))]
-
-    def _by_label(self, scores: Float32) -> Float32:
-        """Scores (N, L) of the labels from those of the classes (N, C).
-
-        The exponentials of classes with the same label add up, as their probabilities do;
-        a class without a label has none.
-        """
-        if self.labels == self.classes.names:
-            return scores
-        columns = [
-            np.logaddexp.reduce(scores[:, self.classes.numbers(label)], axis=1)
-            for label in self.labels
-        ]
-        return np.stack(columns, axis=1).astype(np.float32)
-
-    def _prediction(self, probabilities: Float32, best: Int64) -> Prediction:
-        top = tuple((self.labels[c], float(probabilities[c])) for c in best)
-        return Prediction(top[0][0], top[0][1], top=top, version=self.version)
 
 
 class Learner(Correctable):
@@ -103,6 +53,7 @@ class Learner(Correctable):
         self._labels = labels
         self._contexts = contexts
         self._counts: list[int] = [0] * len(labels)
+        self._statistics = ClassStatistics(strategy.spec.dim, streams=not strategy.memories)
         self._version = 0
         self._published: Published | None = None
         self._extractor_sha256 = extractor_sha256
@@ -161,12 +112,13 @@ class Learner(Correctable):
             raise InvalidOption(f"dim must be between 1 and 65536, got {spec.dim}")
         kind = strategies.find(strategy)
         budget = parse_bytes(memory_budget)
-        built = kind(
-            spec,
-            parse_options(kind.options_type, options, strategy=strategy),
-            seed=seed,
-            allowed_bytes=budget,
-        )
+        beside = ClassStatistics(spec.dim, streams=True).bytes_for(0)
+        parsed = parse_options(kind.options_type, options, strategy=strategy)
+        try:
+            built = kind(spec, parsed, seed=seed, allowed_bytes=budget - beside)
+        except BudgetExceeded as refusal:
+            needed = refusal.asked_bytes + beside
+            raise BudgetExceeded(needed, budget, refusal.advice) from None
         return cls(
             built,
             memory_budget=budget,
@@ -234,7 +186,11 @@ class Learner(Correctable):
 
     def ledger(self) -> dict[str, int]:
         """Bytes by name; their sum never exceeds `memory_budget`."""
-        return {**self._strategy.ledger(), "names": self._names_bytes()}
+        return {
+            **self._strategy.ledger(),
+            "names": self._labels.bytes_with_counts + self._contexts.stored_bytes,
+            "class_statistics": self._statistics.bytes_for(len(self._labels)),
+        }
 
     # Learning.
 
@@ -300,7 +256,10 @@ class Learner(Correctable):
                 max(len(present[1]), int(batch.contexts[:stop].max()) + 1)
             )
             self._strategy.grow(len(self._labels), len(self._contexts), self._allowed_bytes())
-            self._strategy.observe(batch[start:stop])
+            self._statistics.grow(len(self._labels))
+            part = batch[start:stop]
+            self._strategy.observe(part)
+            self._statistics.add(self._strategy.normalise(part.latents), part.classes)
         self._counts += [0] * (len(self._labels) - len(self._counts))
         for c in batch.classes:
             self._counts[c] += 1
@@ -351,15 +310,34 @@ class Learner(Correctable):
     # Predicting.
 
     def predict(
-        self, images: Sequence[Any], context: str | int | None = None, top_k: int = 1
+        self,
+        images: Sequence[Any],
+        context: str | int | None = None,
+        top_k: int = 1,
+        false_reject_rate: float = FALSE_REJECT_RATE,
     ) -> list[Prediction]:
-        """Predictions for images, in their order."""
-        return self.predict_latents(self._extract(images), context, top_k)
+        """Predictions for images, in their order; parameters as of `predict_latents`."""
+        return self.predict_latents(self._extract(images), context, top_k, false_reject_rate)
 
     def predict_latents(
-        self, latents: Array, context: str | int | None = None, top_k: int = 1
+        self,
+        latents: Array,
+        context: str | int | None = None,
+        top_k: int = 1,
+        false_reject_rate: float = FALSE_REJECT_RATE,
     ) -> list[Prediction]:
         """Predictions for (N, D) latents, float32 or codes, in their order.
+
+        Parameters
+        ----------
+        latents
+            (N, D), float32 or codes.
+        context
+            Of all of them, for strategies that use it.
+        top_k
+            Labels in `Prediction.top`.
+        false_reject_rate
+            Share of samples of known classes that may be called unknown; 0 calls none so.
 
         Raises
         ------
@@ -368,17 +346,19 @@ class Learner(Correctable):
         ContextRequired
             If the strategy needs a context and gets none.
         """
-        return self.publish().predict_latents(latents, context, top_k)
+        return self.publish().predict_latents(latents, context, top_k, false_reject_rate)
 
     def publish(self) -> Published:
         """What is known now, for use by any thread."""
         if self._published is None:
+            answering = self._strategy.publish()
             self._published = Published(
                 version=self._version,
                 classes=self._labels,
                 contexts=self._contexts,
                 spec=self.spec,
-                strategy=self._strategy.publish(),
+                strategy=answering,
+                calibration=calibrated(self._statistics, self._strategy, answering),
             )
         return self._published
 
@@ -386,7 +366,7 @@ class Learner(Correctable):
 
     def to_bytes(self) -> bytes:
         """The whole learner; see `from_bytes`."""
-        return checkpoint.to_bytes(self._manifest(), self._strategy.arrays())
+        return checkpoint.to_bytes(self._manifest(), self._arrays())
 
     @classmethod
     def from_bytes(cls, content: bytes, extractor: str | Path | Extractor | None = None) -> Learner:
@@ -456,6 +436,7 @@ class Learner(Correctable):
         learner._strategy.restore(
             arrays, len(learner._labels), len(learner._contexts), learner._allowed_bytes()
         )
+        learner._statistics.restore(arrays, len(learner._labels))
         return learner
 
     # Inside.
@@ -464,17 +445,24 @@ class Learner(Correctable):
         self._version += 1
         self._published = None
 
-    def _names_bytes(self) -> int:
-        return names_bytes(self._labels, self._contexts)
+    def _arrays(self) -> dict[str, Array]:
+        """The whole state by name; no two entries share storage."""
+        return {**self._strategy.arrays(), **self._statistics.arrays()}
+
+    def _beside_bytes(self, labels: NameTable, contexts: NameTable) -> int:
+        """Bytes of all but the strategy: names, counts, and what is kept of every class."""
+        names = labels.bytes_with_counts + contexts.stored_bytes
+        return names + self._statistics.bytes_for(len(labels))
 
     def _allowed_bytes(self) -> int:
-        return self.memory_budget - self._names_bytes()
+        return self.memory_budget - self._beside_bytes(self._labels, self._contexts)
 
     def _refusal(self, budget: int) -> BudgetExceeded | None:
         """Why what must stay does not fit into `budget`; None if it does."""
         names = len(self._labels), len(self._contexts)
         try:
-            self._strategy.admit(*names, 0, budget - self._names_bytes())
+            beside = self._beside_bytes(self._labels, self._contexts)
+            self._strategy.admit(*names, 0, budget - beside)
         except BudgetExceeded as refusal:
             return refusal
         return None
@@ -503,7 +491,7 @@ class Learner(Correctable):
         new_labels = self._labels.with_names(labels)
         new_contexts = self._contexts.with_names([name for name in named if name is not None])
         self._strategy.check_contexts(_context_numbers(named, new_contexts))
-        allowed_bytes = self.memory_budget - names_bytes(new_labels, new_contexts)
+        allowed_bytes = self.memory_budget - self._beside_bytes(new_labels, new_contexts)
         self._strategy.admit(len(new_labels), len(new_contexts), len(rows), allowed_bytes)
         return rows, (new_labels, new_contexts)
 

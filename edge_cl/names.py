@@ -51,6 +51,11 @@ class NameTable:
         """Bytes of the names in UTF-8, and an offset of 8 bytes for each."""
         return sum(len(name.encode()) + 8 for name in self.names)
 
+    @property
+    def bytes_with_counts(self) -> int:
+        """`stored_bytes`, and a count of 8 bytes for each name."""
+        return self.stored_bytes + 8 * len(self)
+
     def numbers(self, name: str) -> list[int]:
         """All numbers of `name`, at least one; raises as `number`."""
         first = self.number(name)

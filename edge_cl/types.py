@@ -138,6 +138,9 @@ class Prediction:
         The `top_k` most probable (label, probability) pairs, best first.
     version
         Version of the learner that answered.
+    typicality
+        Share of samples of the learned classes that look less like these than this sample;
+        `unknown` is a typicality at or below the false-reject rate.
     """
 
     label: str
@@ -145,3 +148,4 @@ class Prediction:
     unknown: bool = False
     top: tuple[tuple[str, float], ...] = field(default=())
     version: int = 0
+    typicality: float = 1.0

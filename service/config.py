@@ -77,6 +77,13 @@ class Settings(BaseSettings):
         description="ONNX Runtime providers in order of preference; empty is the CPU.",
     )
 
+    false_reject_rate: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Share of samples of known classes that may be called unknown; 0 is never.",
+    )
+
     api_key: SecretStr | None = Field(
         None, description="An admin key. With it, or with stored keys, every request needs one."
     )

@@ -41,6 +41,7 @@ OUTPUTS: tuple[dict[str, Any], ...] = (
     {"name": "label", "datatype": "BYTES", "shape": [-1]},
     {"name": "score", "datatype": "FP32", "shape": [-1]},
     {"name": "unknown", "datatype": "BOOL", "shape": [-1]},
+    {"name": "typicality", "datatype": "FP32", "shape": [-1]},
     {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, -1]},
 )
 
@@ -126,6 +127,7 @@ def outputs_of(view: View, predictions: Sequence[Prediction]) -> dict[str, Tenso
         "label": _objects([one.label.encode() for one in predictions]),
         "score": np.array([one.score for one in predictions], np.float32),
         "unknown": np.array([one.unknown for one in predictions], np.bool_),
+        "typicality": np.array([one.typicality for one in predictions], np.float32),
         PROBABILITIES: probabilities,
     }
     return {one["name"]: Tensor(one["name"], one["datatype"], columns[one["name"]])

@@ -22,7 +22,7 @@ from service.corrections import CORRECTIONS, compact, decode_correction
 
 __all__ = ["EndExperience", "Lesson", "Operation", "Sample", "SetBudget", "decode"]
 
-COLUMNS = ("label", "context", "device", "captured_at", "predicted", "confidence")
+COLUMNS = ("label", "context", "device", "captured_at", "predicted", "confidence", "unknown")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Sample:
         The client's own time, as it was sent.
     predicted, confidence
         What was predicted before it was learned, and how sure; None if nothing could be.
+    unknown
+        Whether it was called unknown then.
     """
 
     label: str
@@ -49,11 +51,12 @@ class Sample:
     captured_at: str | None = None
     predicted: str | None = None
     confidence: float | None = None
+    unknown: bool | None = None
 
     @property
     def outcome(self) -> Outcome:
         """The sample as a test of what was known before it."""
-        return Outcome(self.label, self.predicted, self.confidence or 0.0)
+        return Outcome(self.label, self.predicted, self.confidence or 0.0, bool(self.unknown))
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from edge_cl.errors import EdgeCLError
-from edge_cl.learner import Published
 from edge_cl.monitoring import Tally
+from edge_cl.published import Published
 from edge_cl.types import Array
 from service.operations import Sample
 
 __all__ = ["tallied", "tested"]
 
 
-def tested(published: Published, latents: Array, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+def tested(
+    published: Published, latents: Array, samples: Sequence[Sample], false_reject_rate: float
+) -> tuple[Sample, ...]:
     """The samples, each with its prediction.
 
     A sample stays without one while nothing is known, or while its context is new
@@ -27,13 +29,18 @@ def tested(published: Published, latents: Array, samples: Sequence[Sample]) -> t
     for context in dict.fromkeys(contexts):
         rows = np.flatnonzero([one == context for one in contexts])
         try:
-            predictions = published.predict_latents(latents[rows], context)
+            predictions = published.predict_latents(
+                latents[rows], context, false_reject_rate=false_reject_rate
+            )
         except EdgeCLError:
             continue
         for row, one in zip(rows, predictions, strict=True):
             if one.label:
                 found[row] = replace(
-                    found[row], predicted=one.label, confidence=round(one.score, 4)
+                    found[row],
+                    predicted=one.label,
+                    confidence=round(one.score, 4),
+                    unknown=one.unknown,
                 )
     return tuple(found)
 

@@ -151,7 +151,10 @@ class PredictionNote(BaseModel):
 
     label: str = Field(description="Empty while nothing was learned.")
     score: float
-    unknown: bool
+    unknown: bool = Field(description="It is typical of no class that was taught.")
+    typicality: float = Field(
+        description="Share of samples of the taught classes that look less like these."
+    )
     top: list[Candidate]
     prediction_id: str
 

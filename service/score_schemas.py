@@ -78,6 +78,11 @@ class StreamScore(Score):
     unpredicted: int
     known_samples: int = Field(description="Samples whose class was taught before.")
     accuracy_known: float | None
+    false_reject_rate: float | None = Field(
+        description="Share of the known samples that were called unknown."
+    )
+    new_samples: int = Field(description="Samples whose class was new.")
+    false_accept_rate: float | None = Field(description="Share of them not called unknown.")
     forgetting: float | None = Field(description="Mean over the classes.")
 
 

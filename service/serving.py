@@ -110,7 +110,7 @@ class Serving:
 
         def lesson() -> Operation:
             latents = self._latents(served, items)
-            return Lesson(latents, tested(served.worker.view.published, latents, samples))
+            return Lesson(latents, self._tested(served.worker.view, latents, samples))
 
         digest = fingerprint(Lesson.kind, [item.parts() for item in items])
         return await self._operate(served, lesson, key, digest, until_learned, expected)
@@ -141,13 +141,23 @@ class Serving:
         change = partial(self.registry.set_budget, served.name, memory_budget, expected)
         return await asyncio.wrap_future(await self.read(change))
 
+    def _tested(
+        self, view: View, latents: Array, samples: tuple[Sample, ...]
+    ) -> tuple[Sample, ...]:
+        return tested(view.published, latents, samples, self.settings.false_reject_rate)
+
     async def predict(
-        self, served: ServedLearner, items: Sequence[Item], top_k: int
-    ) -> tuple[View, list[Prediction]]:
-        """Predictions of the last published view, in the order of the items."""
+        self, served: ServedLearner, items: Sequence[Item], top_k: int,
+        false_reject_rate: float | None = None,
+    ) -> tuple[View, list[Prediction]]:  # fmt: skip
+        """Predictions of the last published view, in the order of the items.
+
+        What is no more typical than `false_reject_rate` is unknown; None is the setting.
+        """
+        rate = self.settings.false_reject_rate if false_reject_rate is None else false_reject_rate
         contexts = [checked_text(item.context, "context", item.pointer) for item in items]
         view, predictions = await self._run(
-            self._questions, partial(self._predicted, served, items, contexts, top_k)
+            self._questions, partial(self._predicted, served, items, contexts, top_k, rate)
         )
         for prediction in predictions:
             outcome = "unknown" if prediction.unknown else "known"
@@ -163,7 +173,7 @@ class Serving:
         def test() -> tuple[View, tuple[Sample, ...], Tally]:
             latents = self._latents(served, items)
             view = served.worker.view
-            answered = tested(view.published, latents, samples)
+            answered = self._tested(view, latents, samples)
             return view, answered, tallied(answered)
 
         return await self._run(self._questions, test)
@@ -211,6 +221,7 @@ class Serving:
         items: Sequence[Item],
         contexts: Sequence[str | None],
         top_k: int,
+        rate: float,
     ) -> tuple[View, list[Prediction]]:
         latents = self._latents(served, items)
         view = served.worker.view
@@ -218,7 +229,7 @@ class Serving:
         with self.meters.predict.labels("head").time():
             for context in dict.fromkeys(contexts):
                 rows = np.flatnonzero([one == context for one in contexts])
-                answers = view.published.predict_latents(latents[rows], context, top_k)
+                answers = view.published.predict_latents(latents[rows], context, top_k, rate)
                 for row, answer in zip(rows, answers, strict=True):
                     found[row] = answer
         return view, [one for one in found if one is not None]
@@ -238,6 +249,7 @@ def prediction_content(view: View, predictions: Sequence[Prediction]) -> dict[st
                 "label": one.label,
                 "score": one.score,
                 "unknown": one.unknown,
+                "typicality": one.typicality,
                 "top": [{"label": label, "score": score} for label, score in one.top],
                 "prediction_id": uuid.uuid4().hex,
             }

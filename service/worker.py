@@ -17,7 +17,8 @@ from functools import partial
 
 from edge_cl import strategies
 from edge_cl.errors import EdgeCLError
-from edge_cl.learner import Learner, Published
+from edge_cl.learner import Learner
+from edge_cl.published import Published
 from service.admission import Admitted, admitted, entries
 from service.ballast import Ballast
 from service.errors import Problem, of_library

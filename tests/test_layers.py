@@ -13,7 +13,8 @@ LAYERS = (
     {"edge_cl"},
     {"edge_cl.learner"},
     {"edge_cl.monitoring"},
-    {"edge_cl.corrections"},
+    {"edge_cl.corrections", "edge_cl.published"},
+    {"edge_cl.unknown"},
     {
         "edge_cl.strategies",
         "edge_cl.extractor",

@@ -11,6 +11,7 @@ BENCHES = {
     "http-cifar": Lazy("edge_cl.bench.http_cifar:http_cifar", "CIFAR-10 through HTTP."),
     "extractor": Lazy("edge_cl.bench.extractor:extractor", "Accuracy and speed of an extractor."),
     "run": Lazy("edge_cl.bench.grid:run_command", "Strategies on streams, one JSON a run."),
+    "unknown": Lazy("edge_cl.bench.unknown:unknown", "What tells the unknown, and calibration."),
     "report": Lazy("edge_cl.bench.grid_report:report_command", "Runs as Markdown and HTML."),
     "bytes": Lazy("edge_cl.bench.bytes_curve:bytes_command", "Accuracy over bytes, by codec."),
     "overview": Lazy("edge_cl.bench.overview:overview_command", "The page of all strategies."),

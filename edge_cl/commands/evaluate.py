@@ -26,11 +26,10 @@ class Score:
     taken_for: Counter[str] = field(default_factory=Counter)
 
     def note(self, label: str, answer: Predicted) -> None:
-        """Count one prediction; unknown is never right."""
+        """Count one prediction; the nearest label counts, also where it is called unknown."""
         self.images += 1
-        if answer.unknown:
-            self.unknown += 1
-        elif answer.label == label:
+        self.unknown += answer.unknown
+        if answer.label == label:
             self.right += 1
         else:
             self.taken_for[answer.label] += 1

@@ -15,6 +15,7 @@ from edge_cl.errors import InvalidOption
 from edge_cl.names import NameTable
 from edge_cl.options import parse_options
 from edge_cl.types import LatentSpec
+from edge_cl.unknown import ClassStatistics
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,14 @@ def make_plan(
     kind = strategies.find(strategy)
     budget_bytes = parse_bytes(budget)
     labels = NameTable("label", tuple(f"{n:0{label_bytes}d}" for n in range(classes)))
-    names_bytes = labels.stored_bytes + 8 * classes
+    statistics_bytes = ClassStatistics(spec.dim, streams=True).bytes_for(classes)
+    names_bytes = labels.bytes_with_counts
     parsed = parse_options(kind.options_type, options, strategy=strategy)
-    built = kind(spec, parsed, seed=0, allowed_bytes=budget_bytes)
-    built.grow(classes, 1, budget_bytes - names_bytes)
+    allowed_bytes = budget_bytes - statistics_bytes - names_bytes
+    built = kind(spec, parsed, seed=0, allowed_bytes=allowed_bytes)
+    built.grow(classes, 1, allowed_bytes)
     exemplars = {name: memory.capacity for name, memory in built.memories.items()}
-    ledger = {**built.ledger(), "names": names_bytes}
+    ledger = {**built.ledger(), "names": names_bytes, "class_statistics": statistics_bytes}
     return Plan(strategy, budget_bytes, ledger, exemplars)
 
 

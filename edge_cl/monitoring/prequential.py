@@ -40,11 +40,14 @@ class Outcome:
         What was predicted; None if nothing could be.
     confidence
         Probability of the prediction, in [0, 1].
+    unknown
+        Whether it was called unknown.
     """
 
     label: str
     predicted: str | None = None
     confidence: float = 0.0
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Monitor:
         self._fading: Array = np.zeros((1, 4))
         self._drift = Adwin()
         self._unpredicted = self._known = self._known_correct = self._alarms = 0
+        self._known_rejected = self._new = self._new_accepted = 0
         self._last_alarm: Alarm | None = None
 
     @property
@@ -140,6 +144,9 @@ class Monitor:
             "unpredicted": self._unpredicted,
             "known": self._known,
             "known_correct": self._known_correct,
+            "known_rejected": self._known_rejected,
+            "new": self._new,
+            "new_accepted": self._new_accepted,
             "alarms": self._alarms,
             "last_alarm": None if self._last_alarm is None else vars(self._last_alarm),
         }
@@ -172,6 +179,9 @@ class Monitor:
         self._recent = arrays["recent"].copy().view(RECENT)
         self._unpredicted, self._known = int(manifest["unpredicted"]), int(manifest["known"])
         self._known_correct, self._alarms = int(manifest["known_correct"]), int(manifest["alarms"])
+        self._known_rejected = int(manifest.get("known_rejected", 0))
+        self._new = int(manifest.get("new", 0))
+        self._new_accepted = int(manifest.get("new_accepted", 0))
         last = manifest["last_alarm"]
         self._last_alarm = None if last is None else Alarm(**last)
 
@@ -186,8 +196,11 @@ class Monitor:
         self._total.count(row, column, outcome.confidence, right)
         self._recent[place] = (row, column, outcome.confidence, right)
         if not known:
+            self._new += 1
+            self._new_accepted += not outcome.unknown
             return None
         self._known += 1
+        self._known_rejected += outcome.unknown
         self._known_correct += right
         self._fade(row, right)
         return self._alarm(self._drift.add(not right))
@@ -228,6 +241,9 @@ class Monitor:
             "unpredicted": self._unpredicted,
             "known_samples": self._known,
             "accuracy_known": ratio(self._known_correct, self._known),
+            "false_reject_rate": ratio(self._known_rejected, self._known),
+            "new_samples": self._new,
+            "false_accept_rate": ratio(self._new_accepted, self._new),
             "forgetting": ratio(sum(estimated), len(estimated)),
         }
 

@@ -15,6 +15,14 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["predictions"])
 
+Rate = Annotated[
+    float | None,
+    Query(
+        ge=0, lt=1,
+        description="Share of samples of known classes that may be called unknown; 0 is never.",
+    ),
+]  # fmt: skip
+
 
 @router.post(
     "/v1/learners/{learner}/predict",
@@ -26,6 +34,7 @@ async def predict(
     request: Request,
     learner: str,
     top_k: Annotated[int, Query(ge=1, le=100)] = 1,
+    false_reject_rate: Rate = None,
     context: Annotated[str | None, Query(description="Of samples that do not say theirs.")] = None,
 ) -> Response:
     """Say what samples are; a label in the body is ignored."""
@@ -33,5 +42,5 @@ async def predict(
     served = serving.registry.get(learner)
     with serving.intake.body(request) as body:
         items = await read_items(request, body, serving.settings.max_batch_samples)
-        view, predictions = await serving.predict(served, items, top_k)
+        view, predictions = await serving.predict(served, items, top_k, false_reject_rate)
     return json_answer(prediction_content(view, predictions))

@@ -152,3 +152,35 @@ def test_prometheus_shows_the_record(latents):
     assert float(shown['edge_cl_drifting{learner="l"}']) == 0
     assert float(shown['edge_cl_drift_alarms_total{learner="l"}']) == 0
     assert "class 0" not in text
+
+
+def test_the_record_counts_what_was_called_unknown(latents):
+    """Ten of each of two classes, then one of the second and one that is new."""
+    client = latents.client
+    for n in range(10):
+        teach(client, 0, 1, seed=2 * n)
+    before = client.get(METRICS).json()["since_start"]
+    teach(client, 1, seed=77)
+    teach(client, 2, seed=78)
+    content = client.get(METRICS).json()["since_start"]
+    assert content["known_samples"] == before["known_samples"] + 1
+    assert content["false_reject_rate"] <= 0.2
+    assert (content["new_samples"], content["false_accept_rate"]) == (1, 0.0)
+
+
+def test_the_rate_of_unknown_is_a_setting_and_a_parameter(start):
+    running = start(false_reject_rate=0)
+    add_learner(running.client)
+    for n in range(10):
+        teach(running.client, 0, 1, seed=2 * n)
+    body = {"samples": [{"latent": latent(2, 5)}, {"latent": latent(1, 99)}]}
+
+    def unknown(**query):
+        answer = running.client.post("/v1/learners/l/predict", json=body, params=query).json()
+        return [one["unknown"] for one in answer["predictions"]]
+
+    assert unknown() == [False, False]
+    assert unknown(false_reject_rate=0.05) == [True, False]
+    assert unknown(false_reject_rate=0.999) == [True, True]
+    refused = running.client.post("/v1/learners/l/predict?false_reject_rate=1", json=body)
+    assert refused.status_code == 422

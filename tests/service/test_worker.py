@@ -124,7 +124,7 @@ def test_slow_publishing_does_not_starve_commits(latents, monkeypatch):
 
 def test_a_budget_that_cannot_hold_it_is_507_and_nothing_is_stored(start):
     running = start()
-    add_learner(running.client, strategy="slda", memory_budget=1200)
+    add_learner(running.client, strategy="slda", memory_budget=2400)
     codes = []
     for kind in range(8):
         answer = running.client.post(SAMPLES, json=lesson(kind))
@@ -142,12 +142,12 @@ def test_two_requests_that_fit_only_alone_are_not_both_taken(start, gate):
     """The second is judged after the first has been learned, although both wait together."""
     running = start()
     gate.opened.set()
-    add_learner(running.client, strategy="slda", memory_budget=1200)
+    add_learner(running.client, strategy="slda", memory_budget=2400)
     taken = 0
     while running.client.post(SAMPLES, json=lesson(taken)).status_code == 201:
         taken += 1
     running.client.delete("/v1/learners/l")
-    add_learner(running.client, strategy="slda", memory_budget=1200)
+    add_learner(running.client, strategy="slda", memory_budget=2400)
     for kind in range(taken - 1):
         assert running.client.post(SAMPLES, json=lesson(kind)).status_code == 201
     gate.opened.clear()
