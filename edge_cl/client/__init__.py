@@ -11,20 +11,27 @@
 (`api`) and its answer read by plain functions (`answers`); only the clients
 themselves talk to the network. What is taught carries an idempotency key, so
 that a call may be repeated until it is answered without teaching the same
-sample twice.
+sample twice; `OfflineQueue` keeps it on the device's disk until then.
 """
 
 from edge_cl.client.answers import Predicted, ServiceProblem, ServiceUnreachable, Taught
 from edge_cl.client.asynchronous import AsyncClient
+from edge_cl.client.queue import Drained, OfflineQueue
+from edge_cl.client.queue_file import QueueError, QueueFull, SetAside
 from edge_cl.client.retries import Retries
 from edge_cl.client.sync import Client
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "Drained",
+    "OfflineQueue",
     "Predicted",
+    "QueueError",
+    "QueueFull",
     "Retries",
     "ServiceProblem",
     "ServiceUnreachable",
+    "SetAside",
     "Taught",
 ]

@@ -44,9 +44,9 @@ class Call(Generic[AnswerT]):
         """The same call under an idempotency key, a fresh one if None: it counts once."""
         return replace(self, headers={**self.headers, KEY: key or str(uuid.uuid4())})
 
-    def request(self, client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
-        """What `client` has to send."""
-        return client.build_request(
+    def request(self, build: Callable[..., httpx.Request]) -> httpx.Request:
+        """What has to be sent, as made by `build`: a client's method, or the plain class."""
+        return build(
             self.method,
             self.path,
             params=self.params or None,

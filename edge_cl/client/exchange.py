@@ -18,6 +18,7 @@ from edge_cl.client.retries import Retries
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 Failure: TypeAlias = ServiceUnreachable | ServiceProblem
+FAILURES = (ServiceUnreachable, ServiceProblem)
 
 
 def service_url(url: str | None) -> str:
@@ -48,7 +49,9 @@ def answer_of(call: Call[AnswerT], response: httpx.Response) -> AnswerT:
     return call.read(response)
 
 
-def as_described(method: Callable[..., Any], describe: Callable[..., Call[Any]]) -> None:
+def as_described(
+    method: Callable[..., Any], describe: Callable[..., Call[Any]], returns: str | None = None
+) -> None:
     """Give `method` the name, the text and the parameters of the call that it sends."""
     signature = inspect.signature(describe)
     learner, *others = signature.parameters.values()
@@ -57,7 +60,7 @@ def as_described(method: Callable[..., Any], describe: Callable[..., Call[Any]])
     method.__doc__ = describe.__doc__
     method.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[learner.replace(name="self", annotation=inspect.Parameter.empty), *others],
-        return_annotation=answer,
+        return_annotation=returns or answer,
     )
 
 

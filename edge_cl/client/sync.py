@@ -11,9 +11,10 @@ from typing import Concatenate, ParamSpec
 import httpx
 
 from edge_cl.client import api
-from edge_cl.client.answers import Json, ServiceProblem, ServiceUnreachable, unreachable
+from edge_cl.client.answers import Json, unreachable
 from edge_cl.client.calls import AnswerT, Call
 from edge_cl.client.exchange import (
+    FAILURES,
     Attempts,
     answer_of,
     as_described,
@@ -157,13 +158,13 @@ class Client:
         while True:
             try:
                 return self._once(call)
-            except (ServiceUnreachable, ServiceProblem) as failure:
+            except FAILURES as failure:
                 delay_s = attempts.delay_s(failure)
             time.sleep(delay_s)
 
     def _once(self, call: Call[AnswerT]) -> AnswerT:
         try:
-            response = self._http.send(call.request(self._http))
+            response = self._http.send(call.request(self._http.build_request))
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
         return answer_of(call, response)

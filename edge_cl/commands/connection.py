@@ -23,14 +23,21 @@ class Connection:
     ca_file: Path | None
     patience_s: float
 
-    def client(self) -> Client:
-        """Open a client of a service that answers now; patience is for breaks on the way."""
+    def client(self, *, answers_now: bool = True) -> Client:
+        """Open a client; patience is for breaks on the way, so a service must answer now.
+
+        Parameters
+        ----------
+        answers_now
+            False where what is taught can wait on the disk.
+        """
         key = self.key_file.read_text(encoding="utf-8").strip() if self.key_file else None
         retries = Retries(patience_s=self.patience_s)
         client = Client(
             self.url, learner=self.learner, key=key, retries=retries, ca_file=self.ca_file
         )
-        client.check()
+        if answers_now:
+            client.check()
         return client
 
 

@@ -17,6 +17,7 @@ from edge_cl.commands.concurrency import bounded_map
 from edge_cl.commands.connection import Connection, with_connection
 from edge_cl.commands.folders import LabelledFile, interleaved, labelled_files
 from edge_cl.commands.output import print_json, print_table, progress_bar
+from edge_cl.commands.queued import QueueChoice, with_queue
 from edge_cl.errors import InvalidImage
 
 # What every further sample would be answered as well: going on makes no sense.
@@ -65,6 +66,7 @@ class Lesson:
     help="Requests at the same time.",
 )
 @click.option("--again", is_flag=True, help="Teach images a second time that were taught before.")
+@with_queue
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
 @with_connection
 def teach(
@@ -76,18 +78,22 @@ def teach(
     seed: int,
     concurrency: int,
     again: bool,
+    queue: QueueChoice,
     as_json: bool,
 ) -> int:
     """Teach the images of FOLDER, which has one folder per class.
 
     Every image is sent under a key made of its bytes, name and label: after a
-    break, run the same command again and nothing is taught twice.
+    break, run the same command again and nothing is taught twice. With --queue
+    the service need not answer: what it does not take now waits on the disk.
     """
     files = labelled_files(folder, per_class)
     if order == "mixed":
         files = interleaved(files, seed)
     salt = uuid.uuid4().hex if again else ""
     lesson = Lesson()
+    if queue.folder is not None:
+        return _teach_queued(connection, queue, files, context, salt, as_json)
     with connection.client() as client:
         try:
             _send(_sender(client, context, salt), files, concurrency, lesson)
@@ -101,6 +107,30 @@ def teach(
             raise
     _report(lesson, len(files), as_json)
     return exits.PARTLY_FAILED if lesson.failures else exits.OK
+
+
+def _teach_queued(
+    connection: Connection,
+    choice: QueueChoice,
+    files: list[LabelledFile],
+    context: str | None,
+    salt: str,
+    as_json: bool,
+) -> int:
+    """Put everything on the disk, and send what the service takes now."""
+    unread: dict[str, list[str]] = defaultdict(list)
+    with choice.open(connection) as queue, progress_bar("teaching", len(files)) as advance:
+        for file in files:
+            try:
+                image = file.path.read_bytes()
+                key = _key(file, image, salt)
+                queue.teach(image, file.label, context=context, idempotency_key=key)
+            except OSError as error:
+                unread[f"cannot be read: {error.strerror}"].append(file.name)
+            except InvalidImage as error:
+                unread[str(error)].append(file.name)
+            advance(note=f"{len(queue)} wait")
+        return queue.finish(unread, as_json)
 
 
 def _sender(
