@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
@@ -22,8 +23,10 @@ from edge_cl.client.exchange import (
     trust,
 )
 from edge_cl.client.retries import Retries
+from edge_cl.client.sync import Client
 
 P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
 
 
 def _awaited(
@@ -67,6 +70,9 @@ class AsyncClient:
         self.url = service_url(url)
         self.learner = learner
         self._retries = retries or Retries()
+        self._make_blocking = partial(
+            Client, self.url, learner=learner, key=key, timeout_s=timeout_s, ca_file=ca_file
+        )
         self._http = httpx.AsyncClient(
             base_url=self.url,
             timeout=timeout_s,
@@ -103,6 +109,16 @@ class AsyncClient:
     service = _awaited(api.service)
     strategies = _awaited(api.strategies)
 
+    async def export(self, path: str | os.PathLike[str]) -> int:
+        """Write the learner and all that it was taught to one file; see `Client.export`."""
+        return await asyncio.to_thread(self._with_blocking, lambda one: one.export(path))
+
+    async def import_learner(self, path: str | os.PathLike[str], name: str | None = None) -> Json:
+        """Make a learner of a file that `export` wrote; see `Client.import_learner`."""
+        return await asyncio.to_thread(
+            self._with_blocking, lambda one: one.import_learner(path, name)
+        )
+
     async def samples(self, **wanted: str) -> AsyncIterator[Json]:
         """Every sample that the service holds, by id; see `Client.samples`."""
         cursor: str | None = None
@@ -127,6 +143,11 @@ class AsyncClient:
             except FAILURES as failure:
                 delay_s = attempts.delay_s(failure)
             await asyncio.sleep(delay_s)
+
+    def _with_blocking(self, use: Callable[[Client], ResultT]) -> ResultT:
+        """For files, which asyncio reads and writes in a thread anyway."""
+        with self._make_blocking() as client:
+            return use(client)
 
     async def _once(self, call: Call[AnswerT]) -> AnswerT:
         try:

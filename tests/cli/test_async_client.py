@@ -15,6 +15,10 @@ QUICK = Retries(patience_s=5.0, first_delay_s=0.001, longest_delay_s=0.002)
 IN_FLIGHT = {"type": "urn:edge-cl:problem:key-in-flight", "title": "runs", "status": 409}
 
 
+NOT_DESCRIBED = {"close", "send", "check", "samples", "export", "import_learner"}
+"""Methods of more than one request, or of files."""
+
+
 def transport(answers, requests):
     """Gives the answers in turn and keeps the requests."""
 
@@ -34,7 +38,7 @@ def public(kind):
 
 def test_both_clients_have_the_same_calls():
     assert public(Client) == public(AsyncClient)
-    for name in public(Client) - {"close", "send", "check", "samples"}:
+    for name in public(Client) - NOT_DESCRIBED:
         described = list(inspect.signature(getattr(api, name)).parameters.values())[1:]
         for kind in (Client, AsyncClient):
             method = getattr(kind, name)
@@ -48,9 +52,7 @@ def test_every_described_call_is_a_method_of_the_clients():
         for name, function in inspect.getmembers(api, inspect.isfunction)
         if not name.startswith("_") and function.__module__ == api.__name__
     }
-    assert described - {"alive", "samples_page"} == public(Client) - {
-        "close", "send", "check", "samples",
-    }  # fmt: skip
+    assert described - {"alive", "samples_page"} == public(Client) - NOT_DESCRIBED
 
 
 def test_the_signature_names_what_comes_back():
@@ -134,7 +136,7 @@ def test_an_attempt_that_may_have_been_taken_is_not_forgotten_by_a_later_one():
     assert failed.value.maybe_taken
 
 
-def test_both_clients_teach_a_running_service(real_service, digit_images):
+def test_both_clients_teach_a_running_service(real_service, digit_images, tmp_path):
     image = digit_images.train["digit 0"][0]
 
     async def use():
@@ -144,8 +146,18 @@ def test_both_clients_teach_a_running_service(real_service, digit_images):
             return await client.teach(image, "zero", idempotency_key="one")
 
     taught = asyncio.run(use())
+    path = tmp_path / "both.edgecl"
+
+    async def move():
+        async with AsyncClient(real_service.url, learner="both") as client:
+            return await client.export(path), await client.import_learner(path, "both-again")
+
     with Client(real_service.url, learner="both") as client:
         again = client.teach(image, "zero", idempotency_key="one")
         assert (again.ids, again.replayed) == (taught.ids, True)
         assert json.dumps(client.classes()) == '{"zero": 1}'
+        written, moved = asyncio.run(move())
+        assert written == path.stat().st_size
+        assert moved["samples_seen"] == 1
         client.delete_learner("both")
+        client.delete_learner("both-again")
