@@ -392,6 +392,27 @@ class Learner(Correctable):
         except (KeyError, TypeError, ValueError, BudgetExceeded) as error:
             raise CheckpointError(f"the saved learner does not fit together: {error}") from error
 
+    def revert(self, content: bytes) -> None:
+        """Become the learner of these `to_bytes`, which was this one before or will be.
+
+        Its version goes on rising.
+
+        Raises
+        ------
+        CheckpointError
+            If the content is damaged, or of a learner that was created otherwise.
+        """
+        other = Learner.from_bytes(content)
+        if (other.strategy, other.spec, other.seed) != (self.strategy, self.spec, self.seed):
+            raise CheckpointError(
+                f"the saved learner is of strategy {other.strategy!r} with {other.dim} values a "
+                f"latent, this one of {self.strategy!r} with {self.dim}: load it as another one"
+            )
+        other.extractor = self.extractor
+        other._version = max(self._version, other._version)
+        self.__dict__.update(other.__dict__)
+        self._changed()
+
     def save(self, path: str | Path) -> None:
         """Write the whole learner to one file, atomically."""
         checkpoint.write(path, self.to_bytes())

@@ -12,7 +12,7 @@ from typing import Any
 from service.journal import JournalError, connect
 from service.records import StoredAnswer
 
-__all__ = ["Catalogue", "SampleRecord"]
+__all__ = ["Catalogue", "OperationRecord", "SampleRecord"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,17 @@ class SampleRecord:
     device: str | None
     captured_at: str | None
     received_at: float
+
+
+@dataclass(frozen=True)
+class OperationRecord:
+    """One operation, without what it brought."""
+
+    version: int
+    operation: str
+    samples: int
+    received_at: float
+    header: str
 
 
 class Catalogue:
@@ -65,6 +76,25 @@ class Catalogue:
             (after_id, *filters.values(), limit),
         )
         return [SampleRecord(*row) for row in rows]
+
+    def operations(self, before: int, limit: int) -> list[OperationRecord]:
+        """Up to `limit` operations before a version, the newest first, without refused ones."""
+        rows = self._read(
+            "SELECT sequence, kind, samples, received_at, "
+            "CASE WHEN kind IN ('learn', 'forget', 'learn_not', 'relabel') THEN '{}' ELSE header "
+            "END FROM operation WHERE sequence < ? AND sequence NOT IN (SELECT sequence FROM void) "
+            "ORDER BY sequence DESC LIMIT ?",
+            (before, limit),
+        )
+        return [OperationRecord(*row) for row in rows]
+
+    def restores(self) -> list[int]:
+        """Versions that were come back to, whose state the journal has."""
+        query = (
+            "SELECT sequence FROM operation WHERE kind='restore' "
+            "AND sequence NOT IN (SELECT sequence FROM void)"
+        )
+        return [sequence for (sequence,) in self._read(query, ())]
 
     def tally(self) -> list[tuple[str, str, int]]:
         """(label, device, samples) over everything ever acknowledged."""

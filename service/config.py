@@ -147,6 +147,12 @@ class Settings(BaseSettings):
     journal_bytes: Size = Field(
         ByteSize(256 * MIB), description="Disk kept for a learner's journal of samples."
     )
+    undo_operations: PositiveInt = Field(
+        2000, description="Most operations that are learned again to go back to a version."
+    )
+    checkpoint_bytes: Size = Field(
+        ByteSize(64 * MIB), description="Disk kept for a learner's named checkpoints."
+    )
     snapshot_interval_s: PositiveFloat = Field(
         300.0, description="A changed learner is saved after this time."
     )

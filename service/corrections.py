@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import zstandard
 
 from edge_cl.corrections import Correction, Recall
 from edge_cl.learner import Learner
@@ -24,6 +25,8 @@ __all__ = [
     "MergeClasses",
     "Relabel",
     "RenameClass",
+    "Restore",
+    "SaveCheckpoint",
     "compact",
     "decode_correction",
 ]
@@ -38,7 +41,13 @@ class Amendment:
     """What all corrections share: they bring no new samples."""
 
     kind: ClassVar[str]
+    status: ClassVar[int] = 200
     samples: tuple[()] = ()
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """What its receipt says beside what it corrects."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,86 @@ class MergeClasses(Amendment):
         return compact({"label": self.label, "into": self.into}), b""
 
 
-CORRECTIONS = Forget | Relabel | Deny | RenameClass | MergeClasses
+@dataclass(frozen=True)
+class Restore(Amendment):
+    """An earlier version, come back.
+
+    Parameters
+    ----------
+    to
+        The version.
+    undone
+        The operation that is undone by it; None if that is not what it is for.
+    known
+        Samples that the learner knew then.
+    state
+        The learner's bytes, so that a replay needs nothing that came before.
+    """
+
+    to: int
+    undone: int | None
+    known: int
+    state: bytes
+    kind = "restore"
+
+    def check(self, learner: Learner) -> Correction:
+        """That the state can be taken over was seen when it was made."""
+        return Correction(self.known, exact=True)
+
+    def apply(self, learner: Learner, first_id: int) -> None:
+        """Let `learner` be what it was."""
+        learner.revert(self.state)
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """Where it went, and what that undoes."""
+        return {"to": self.to, "undone": self.undone}
+
+    def encode(self) -> tuple[str, bytes]:
+        """The row's header and its payload."""
+        header = {"to": self.to, "undone": self.undone, "known": self.known}
+        return compact(header), zstandard.ZstdCompressor().compress(self.state)
+
+
+@dataclass(frozen=True)
+class SaveCheckpoint(Amendment):
+    """A name for a version; the learner does not change.
+
+    Parameters
+    ----------
+    name
+        Of the checkpoint.
+    version
+        The version that it is of.
+    known
+        Samples that the learner knows in it.
+    """
+
+    name: str
+    version: int
+    known: int
+    kind = "checkpoint"
+    status = 201
+
+    def check(self, learner: Learner) -> Correction:
+        """Nothing can be wrong with a name that was given."""
+        return Correction(self.known, exact=True)
+
+    def apply(self, learner: Learner, first_id: int) -> None:
+        """Nothing is learned."""
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """What was named."""
+        return {"name": self.name, "of_version": self.version}
+
+    def encode(self) -> tuple[str, bytes]:
+        """The row's header and its payload."""
+        content = {"name": self.name, "version": self.version, "known": self.known}
+        return compact(content), b""
+
+
+CORRECTIONS = Forget | Relabel | Deny | RenameClass | MergeClasses | Restore | SaveCheckpoint
 
 
 def decode_correction(kind: str, header: str, payload: bytes) -> CORRECTIONS | None:
@@ -175,6 +263,11 @@ def decode_correction(kind: str, header: str, payload: bytes) -> CORRECTIONS | N
         return RenameClass(**json.loads(header))
     if kind == MergeClasses.kind:
         return MergeClasses(**json.loads(header))
+    if kind == SaveCheckpoint.kind:
+        return SaveCheckpoint(**json.loads(header))
+    if kind == Restore.kind:
+        state = zstandard.ZstdDecompressor().decompress(payload)
+        return Restore(**json.loads(header), state=state)
     if kind not in (Forget.kind, Relabel.kind, Deny.kind):
         return None
     content = json.loads(header)

@@ -117,6 +117,18 @@ class Journal:
         for fields in cursor:
             yield Row(*fields)
 
+    def row(self, sequence: int) -> Row | None:
+        """One row, if it is there."""
+        fields = self._connection.execute(
+            f"SELECT {ROW_FIELDS} FROM operation WHERE sequence=?", (sequence,)
+        ).fetchone()
+        return None if fields is None else Row(*fields)
+
+    def restores(self) -> list[int]:
+        """Sequences of the operations that went back to an earlier version."""
+        rows = self._connection.execute("SELECT sequence FROM operation WHERE kind='restore'")
+        return [sequence for (sequence,) in rows]
+
     def void(self, sequence: int, reason: str) -> None:
         """Mark a committed operation that the learner refused: it is never replayed."""
         with self._transaction() as connection:

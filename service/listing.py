@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from service.corrections import Forget, MergeClasses, Relabel, RenameClass
+from service.corrections import Forget, MergeClasses, Relabel, RenameClass, Restore
 from service.operations import Operation, Sample
 
 __all__ = ["drop_oldest", "record", "take_out"]
@@ -40,6 +40,8 @@ def record(
         _rename(connection, sequence, "label=?", operation.label, operation.name)
     elif isinstance(operation, MergeClasses):
         _rename(connection, sequence, "label=?", operation.label, operation.into)
+    elif isinstance(operation, Restore):
+        _go_back(connection, sequence, operation.to)
 
 
 def take_out(connection: sqlite3.Connection, first: int, last: int) -> None:
@@ -96,6 +98,27 @@ def _rename(
 ) -> None:
     _keep(connection, sequence, condition, (value,))
     connection.execute(f"UPDATE sample SET label=? WHERE {condition}", (label, value))
+
+
+def _go_back(connection: sqlite3.Connection, sequence: int, to: int) -> None:
+    """List what was taught at version `to`; what the listing is now goes to `former`."""
+    _keep(connection, sequence, "sequence > ?", (to,))
+    connection.execute("DELETE FROM sample WHERE sequence > ?", (to,))
+    # What changed after `to` first was, until then, what it was at `to`.
+    changed = connection.execute(
+        f"SELECT min(until), present, {FIELDS} FROM former "
+        "WHERE until > ? AND until < ? AND sequence <= ? GROUP BY id",
+        (to, sequence, to),
+    ).fetchall()
+    for _, present, *row in changed:
+        _keep(connection, sequence, "id=?", (row[0],))
+        connection.execute("DELETE FROM sample WHERE id=?", (row[0],))
+        absent = (sequence, 0, *row)
+        connection.execute(
+            "INSERT OR IGNORE INTO former VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", absent
+        )
+        if present:
+            connection.execute("INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
 
 def _keep(

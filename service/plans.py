@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from service.corrections import Forget, Relabel
+from collections.abc import Callable
+
+from service.corrections import Forget, Relabel, Restore, SaveCheckpoint
 from service.errors import Problem
 from service.jobs import Plan
 from service.operations import Operation
 from service.store import Store
 
-__all__ = ["forget_class", "forget_sample", "relabel", "unknown_sample"]
+__all__ = [
+    "forget_class",
+    "forget_sample",
+    "relabel",
+    "roll_back",
+    "save_checkpoint",
+    "undo",
+    "unknown_sample",
+]
+
+BudgetCheck = Callable[[int], None]
+"""Raises a Problem when the learner may not have this memory budget."""
 
 
 def forget_sample(sample_id: int) -> Plan:
@@ -42,6 +55,44 @@ def relabel(sample_id: int, label: str) -> Plan:
         if not recall.ids and not store.learner.remembers(sample_id):
             raise unknown_sample(sample_id)
         return Relabel(sample_id, label, recall)
+
+    return plan
+
+
+def undo(check_budget: BudgetCheck) -> Plan:
+    """Go back before the last operation that is not undone yet."""
+
+    def plan(store: Store) -> Operation:
+        with store.journal.reading():
+            undone = store.history.undoable()
+            learner = store.history.at(undone - 1)
+        check_budget(learner.memory_budget)
+        return Restore(undone - 1, undone, learner.samples_seen, learner.to_bytes())
+
+    return plan
+
+
+def roll_back(to: int | str, check_budget: BudgetCheck) -> Plan:
+    """Go back to a version, or to a checkpoint by its name."""
+
+    def plan(store: Store) -> Operation:
+        version = store.checkpoints.find(to).version if isinstance(to, str) else to
+        with store.journal.reading():
+            learner = store.history.at(version)
+        check_budget(learner.memory_budget)
+        return Restore(version, None, learner.samples_seen, learner.to_bytes())
+
+    return plan
+
+
+def save_checkpoint(name: str) -> Plan:
+    """Keep the present state under a name."""
+
+    def plan(store: Store) -> Operation:
+        journal, learner = store.journal, store.learner
+        version = journal.last_sequence
+        store.checkpoints.write(name, version, journal.next_id, learner.to_bytes())
+        return SaveCheckpoint(name, version, learner.samples_seen)
 
     return plan
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from service.operations import Operation
 
-__all__ = ["Damage", "Entry", "Keep", "Row", "StoredAnswer", "checksum"]
+__all__ = ["Damage", "Entry", "Keep", "Past", "Row", "StoredAnswer", "checksum"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,22 @@ class Keep:
 
     keys: int = 10_000
     seconds: float = 86_400.0
+
+
+@dataclass(frozen=True)
+class Past:
+    """How far a learner can go back.
+
+    Parameters
+    ----------
+    operations
+        Most operations that are learned again to get there.
+    checkpoint_bytes
+        What named checkpoints may take on the disk.
+    """
+
+    operations: int = 2000
+    checkpoint_bytes: int = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from service.journal import JournalError
 from service.keys import IdempotencyKeys
 from service.meters import Meters
 from service.operations import SetBudget
-from service.records import Keep
+from service.records import Keep, Past
 from service.snapshots import sync_folder
 from service.store import Origin, Store
 from service.worker import Pace, Worker
@@ -223,6 +223,11 @@ class Registry:
             job.reply.cancel()
             raise
 
+    def check_budget(self, name: str, memory_budget: int) -> None:
+        """Problem when the budgets of all learners would be more than `learners_budget`."""
+        if memory_budget > self.get(name).worker.view.memory_budget:
+            self._check_bytes(memory_budget, beside=name)
+
     def get(self, name: str) -> ServedLearner:
         """The learner of this name; Problem when there is none."""
         served = self._learners.get(name)
@@ -291,7 +296,8 @@ class Registry:
         settings = self._settings
         keep = Keep(settings.idempotency_keys, settings.idempotency_hours * 3600)
         self._check_extractor(Origin.read(folder))
-        store = Store(folder, keep, int(settings.journal_bytes))
+        past = Past(settings.undo_operations, int(settings.checkpoint_bytes))
+        store = Store(folder, keep, int(settings.journal_bytes), past)
         pace = Pace(
             settings.group_requests, settings.snapshot_operations, settings.snapshot_interval_s
         )

@@ -20,6 +20,7 @@ from edge_cl.types import Array, Prediction
 from service.access import Keyring
 from service.bodies import Item
 from service.config import Settings
+from service.corrections import Amendment
 from service.events import Events
 from service.intake import Intake
 from service.jobs import Job, Plan, Receipt, Reply
@@ -262,8 +263,9 @@ def prediction_content(view: View, predictions: Sequence[Prediction]) -> dict[st
 def _receipt(learner: str, until_learned: bool, receipt: Receipt) -> Reply:
     content: dict[str, Any] = {"learner": learner, "version": receipt.version}
     status, operation = 200, receipt.operation
-    if receipt.correction is not None:
-        content |= {"operation": operation.kind, **asdict(receipt.correction)}
+    if isinstance(operation, Amendment) and receipt.correction is not None:
+        status = operation.status
+        content |= {"operation": operation.kind, **operation.note, **asdict(receipt.correction)}
     if isinstance(operation, Lesson):
         status = 201 if until_learned else 202
         content |= {"accepted": len(receipt.ids), "ids": list(receipt.ids)}

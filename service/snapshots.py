@@ -18,9 +18,11 @@ __all__ = [
     "Snapshot",
     "Snapshots",
     "keep_file",
+    "read_snapshot",
     "snapshot_name",
     "sync_folder",
     "write_atomically",
+    "write_snapshot",
 ]
 
 KEPT = 2
@@ -79,40 +81,13 @@ class Snapshots:
 
     def write(self, sequence: int, next_id: int, body: bytes, record: bytes = b"") -> None:
         """Save durably, then drop the oldest."""
-        head = {
-            "sequence": sequence,
-            "next_id": next_id,
-            "bytes": len(body),
-            "record_bytes": len(record),
-            "sha256": _digest(body, record),
-            "written_at": round(time.time(), 3),
-        }
-        line = json.dumps(head).encode() + b"\n"
-        write_atomically(self._path(sequence), MAGIC, line, body, record)
+        write_snapshot(self._path(sequence), sequence, next_id, body, record)
         for old in self.sequences()[KEPT:]:
             self._path(old).unlink(missing_ok=True)
 
     def read(self, sequence: int) -> Snapshot:
         """The snapshot of `sequence`; DamagedSnapshot when a byte of it changed."""
-        return self._read(sequence, self._path(sequence))
-
-    def _read(self, sequence: int, path: Path) -> Snapshot:
-        try:
-            magic, line, content = path.read_bytes().split(b"\n", 2)
-            head = json.loads(line)
-            intact = (
-                magic + b"\n" == MAGIC
-                and head["sequence"] == sequence
-                and head["sha256"] == _digest(content)
-                and head["bytes"] + head.get("record_bytes", 0) == len(content)
-            )
-            length = int(head["bytes"])
-            next_id, written_at = int(head["next_id"]), float(head["written_at"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedSnapshot(f"{path.name}: {error}") from error
-        if not intact:
-            raise DamagedSnapshot(f"{path.name}: the bytes do not match their SHA-256")
-        return Snapshot(sequence, next_id, content[:length], content[length:], written_at)
+        return read_snapshot(self._path(sequence), sequence)
 
     def keep_newest(self, target: Path) -> int:
         """Keep the newest readable snapshot as `target`; returns its sequence, or 0."""
@@ -121,7 +96,7 @@ class Snapshots:
             # The name of an old one may go at any moment; then there is a newer one.
             with contextlib.suppress(DamagedSnapshot, FileNotFoundError):
                 keep_file(self._path(sequence), target)
-                self._read(sequence, target)
+                read_snapshot(target, sequence)
                 return sequence
         target.unlink(missing_ok=True)
         return 0
@@ -133,6 +108,41 @@ class Snapshots:
 
     def _path(self, sequence: int) -> Path:
         return self._folder / snapshot_name(sequence)
+
+
+def write_snapshot(
+    path: Path, sequence: int, next_id: int, body: bytes, record: bytes = b""
+) -> None:
+    """Write one file durably."""
+    head = {
+        "sequence": sequence,
+        "next_id": next_id,
+        "bytes": len(body),
+        "record_bytes": len(record),
+        "sha256": _digest(body, record),
+        "written_at": round(time.time(), 3),
+    }
+    write_atomically(path, MAGIC, json.dumps(head).encode() + b"\n", body, record)
+
+
+def read_snapshot(path: Path, sequence: int) -> Snapshot:
+    """The snapshot of `sequence` in a file; DamagedSnapshot when a byte of it changed."""
+    try:
+        magic, line, content = path.read_bytes().split(b"\n", 2)
+        head = json.loads(line)
+        intact = (
+            magic + b"\n" == MAGIC
+            and head["sequence"] == sequence
+            and head["sha256"] == _digest(content)
+            and head["bytes"] + head.get("record_bytes", 0) == len(content)
+        )
+        length = int(head["bytes"])
+        next_id, written_at = int(head["next_id"]), float(head["written_at"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedSnapshot(f"{path.name}: {error}") from error
+    if not intact:
+        raise DamagedSnapshot(f"{path.name}: the bytes do not match their SHA-256")
+    return Snapshot(sequence, next_id, content[:length], content[length:], written_at)
 
 
 def _digest(*parts: bytes) -> str:

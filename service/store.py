@@ -6,6 +6,7 @@
                   journal.db       every operation (SQLite, with -wal and -shm while open)
                   journal.watermark
                   snapshots/       the last two saved learners
+                  checkpoints/     named ones
                   quarantine/      damaged files, kept for whoever wants to look
 
 A learner is its newest readable snapshot and the operations after it.
@@ -29,10 +30,12 @@ from edge_cl.learner import Learner
 from edge_cl.monitoring import Monitor
 from edge_cl.types import LatentSpec
 from service.catalogue import Catalogue
+from service.checkpoints import Checkpoints
+from service.history import History, Reach
 from service.journal import JournalError
 from service.operations import decode
 from service.recall import recalled, recalled_class
-from service.records import Damage, Entry, Keep
+from service.records import Damage, Entry, Keep, Past
 from service.recovery import Saved, open_journal
 from service.snapshots import DamagedSnapshot, Snapshots, write_atomically
 
@@ -99,9 +102,13 @@ class Store:
         Bounds of the remembered answers.
     journal_bytes
         Size at which the oldest operations are dropped.
+    past
+        How far the learner can go back.
     """
 
-    def __init__(self, folder: Path, keep: Keep, journal_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, keep: Keep, journal_bytes: int, past: Past | None = None
+    ) -> None:
         self.folder = folder
         self.origin = Origin.read(folder)
         self.failure: str | None = None
@@ -118,6 +125,11 @@ class Store:
             self._note_unreachable(saved)
             self.damages = self.journal.damages()
             self.catalogue = Catalogue(self.journal.path)
+            past = past or Past()
+            self.checkpoints = Checkpoints(folder / "checkpoints", past.checkpoint_bytes)
+            self.history = History(
+                self.origin.create, self.journal, self._snapshots, self.checkpoints, past.operations
+            )
         except BaseException:
             self.journal.close()
             raise
@@ -153,6 +165,17 @@ class Store:
         """What the journal knows of a class; for the thread that writes."""
         with self.journal.reading() as connection:
             return recalled_class(connection, label, self.origin.spec)
+
+    def reach(self) -> Reach:
+        """Which versions a way leads to; any thread may ask."""
+        return Reach(
+            self._snapshots.sequences(),
+            [one.version for one in self.checkpoints.all()],
+            self.catalogue.restores(),
+            self.catalogue.facts()["retired_sequence"],
+            self.damages,
+            self.history.most,
+        )
 
     @property
     def over_size(self) -> bool:

@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS operation(
     sequence INTEGER PRIMARY KEY, first_id INTEGER NOT NULL, samples INTEGER NOT NULL,
     received_at REAL NOT NULL, kind TEXT NOT NULL, header TEXT NOT NULL, payload BLOB NOT NULL,
     crc INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS operation_restores ON operation(sequence) WHERE kind='restore';
 CREATE TABLE IF NOT EXISTS sample(
     id INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, label TEXT NOT NULL,
     context TEXT, device TEXT, captured_at TEXT, received_at REAL NOT NULL);

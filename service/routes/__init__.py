@@ -19,6 +19,7 @@ from service.routes import (
     samples,
     strategies,
     transfer,
+    versions,
 )
 
 __all__ = ["ROUTERS"]
@@ -28,6 +29,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     predict.router,
     learners.router,
     classes.router,
+    versions.router,
     events.router,
     metrics.router,
     experience.router,
