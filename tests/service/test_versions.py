@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 from serving_kit import add_learner, lesson
-from test_corrections import LEARNER, SAMPLES, correct_everything, counts, folder, labels  # noqa: F401
+from test_correcting import LEARNER, SAMPLES, correct_everything, counts, folder, labels  # noqa: F401
 from test_recovery import damage, restart_after, scores, uninterrupted
 
 
