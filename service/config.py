@@ -144,6 +144,14 @@ class Settings(BaseSettings):
     )
     group_requests: PositiveInt = Field(64, description="Most requests in one commit.")
 
+    predictions_kept: PositiveInt = Field(
+        1000, description="Predictions of a learner that can still get feedback."
+    )
+    predictions_bytes: Size = Field(
+        ByteSize(2 * MIB), description="Memory for them, latents included; the oldest go first."
+    )
+    predictions_hours: PositiveFloat = Field(24.0, description="How long a prediction is kept.")
+
     journal_bytes: Size = Field(
         ByteSize(256 * MIB), description="Disk kept for a learner's journal of samples."
     )

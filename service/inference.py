@@ -42,6 +42,7 @@ OUTPUTS: tuple[dict[str, Any], ...] = (
     {"name": "score", "datatype": "FP32", "shape": [-1]},
     {"name": "unknown", "datatype": "BOOL", "shape": [-1]},
     {"name": "typicality", "datatype": "FP32", "shape": [-1]},
+    {"name": "prediction_id", "datatype": "BYTES", "shape": [-1]},
     {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, -1]},
 )
 
@@ -116,7 +117,9 @@ def _context_of(request: InferenceRequest) -> str | None:
     return context
 
 
-def outputs_of(view: View, predictions: Sequence[Prediction]) -> dict[str, Tensor]:
+def outputs_of(
+    view: View, predictions: Sequence[Prediction], ids: Sequence[str]
+) -> dict[str, Tensor]:
     """Every output by name."""
     numbers = {label: number for number, label in enumerate(view.published.labels)}
     probabilities = np.zeros((len(predictions), len(numbers)), np.float32)
@@ -128,6 +131,7 @@ def outputs_of(view: View, predictions: Sequence[Prediction]) -> dict[str, Tenso
         "score": np.array([one.score for one in predictions], np.float32),
         "unknown": np.array([one.unknown for one in predictions], np.bool_),
         "typicality": np.array([one.typicality for one in predictions], np.float32),
+        "prediction_id": _objects([one.encode() for one in ids]),
         PROBABILITIES: probabilities,
     }
     return {one["name"]: Tensor(one["name"], one["datatype"], columns[one["name"]])

@@ -108,17 +108,22 @@ def checked_text(value: Any, name: str, pointer: str) -> str | None:
         raise of_library(error).at(f"{pointer}/{name}") from error
 
 
+def checked_notes(item: Item) -> tuple[str | None, str | None, str | None]:
+    """Context, device and time of a sample; Problem when one cannot be used."""
+    return (
+        checked_text(item.context, "context", item.pointer),
+        checked_text(item.device, "device", item.pointer),
+        checked_text(item.captured_at, "captured_at", item.pointer),
+    )
+
+
 def _sample(item: Item) -> Sample:
     label = checked_text(item.label, "label", item.pointer)
     if label is None:
         raise Problem("invalid-label", "a sample to learn needs a label").at(
             f"{item.pointer}/label"
         )
-    context, device, captured_at = (
-        checked_text(getattr(item, name), name, item.pointer)
-        for name in ("context", "device", "captured_at")
-    )
-    return Sample(label, context, device, captured_at)
+    return Sample(label, *checked_notes(item))
 
 
 def _latent(item: Item, spec: LatentSpec) -> Array:

@@ -28,6 +28,7 @@ from service.journal import JournalError
 from service.keys import IdempotencyKeys
 from service.meters import Meters
 from service.operations import SetBudget
+from service.predictions import PredictionLog
 from service.records import Keep, Past
 from service.snapshots import sync_folder
 from service.store import Origin, Store
@@ -56,6 +57,7 @@ class ServedLearner:
     store: Store
     worker: Worker
     keys: IdempotencyKeys
+    predictions: PredictionLog
 
     @property
     def spec(self) -> LatentSpec:
@@ -305,7 +307,12 @@ class Registry:
         worker = Worker(store, queue, pace, self.ballast, self._meters, self._events)
         worker.start()
         keys = IdempotencyKeys(store.catalogue, keep.seconds)
-        return ServedLearner(folder.name, store, worker, keys)
+        predictions = PredictionLog(
+            settings.predictions_kept,
+            int(settings.predictions_bytes),
+            settings.predictions_hours * 3600,
+        )
+        return ServedLearner(folder.name, store, worker, keys, predictions)
 
     def _try_to_open(self, folder: Path) -> bool:
         """Open a learner; returns whether a later attempt may have more luck."""

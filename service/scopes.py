@@ -28,6 +28,8 @@ SCOPE_OF: dict[str, str] = {
     "GET /v1/learners/{learner}/metrics": "read",
     "POST /v1/learners/{learner}/predict": "predict",
     "POST /v1/learners/{learner}/evaluate": "predict",
+    "POST /v1/learners/{learner}/predictions/{prediction_id}/feedback": "learn",
+    "GET /v1/learners/{learner}/inbox": "read",
     "POST /v1/learners/{learner}/samples": "learn",
     "POST /v1/learners/{learner}/experience/end": "learn",
     "GET /v1/learners/{learner}/versions": "read",

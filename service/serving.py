@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -21,13 +20,15 @@ from service.access import Keyring
 from service.bodies import Item
 from service.config import Settings
 from service.corrections import Amendment
+from service.errors import Problem
 from service.events import Events
 from service.intake import Intake
 from service.jobs import Job, Plan, Receipt, Reply
-from service.latents import LatentMaker, checked_samples, checked_text
+from service.latents import LatentMaker, checked_notes, checked_samples
 from service.meters import Meters
 from service.operations import EndExperience, Lesson, Operation, Sample, fingerprint
 from service.outcomes import tallied, tested
+from service.predictions import Feedback, Question
 from service.registry import Registry, ServedLearner
 from service.transfer import Mover
 from service.worker import View
@@ -150,20 +151,56 @@ class Serving:
     async def predict(
         self, served: ServedLearner, items: Sequence[Item], top_k: int,
         false_reject_rate: float | None = None,
-    ) -> tuple[View, list[Prediction]]:  # fmt: skip
-        """Predictions of the last published view, in the order of the items.
+    ) -> tuple[View, list[Prediction], list[str]]:  # fmt: skip
+        """Predictions of the last published view, in the order of the items, and their ids.
 
         What is no more typical than `false_reject_rate` is unknown; None is the setting.
         """
         rate = self.settings.false_reject_rate if false_reject_rate is None else false_reject_rate
-        contexts = [checked_text(item.context, "context", item.pointer) for item in items]
-        view, predictions = await self._run(
+        notes = [checked_notes(item) for item in items]
+        contexts = [context for context, _, _ in notes]
+        view, latents, predictions = await self._run(
             self._questions, partial(self._predicted, served, items, contexts, top_k, rate)
         )
+        questions = [Question(latent, *note) for latent, note in zip(latents, notes, strict=True)]
+        ids = served.predictions.add(questions, predictions, view.version)
         for prediction in predictions:
             outcome = "unknown" if prediction.unknown else "known"
             self.meters.predictions.labels(served.name, outcome).inc()
-        return view, predictions
+        return view, predictions, ids
+
+    async def feed_back(
+        self,
+        served: ServedLearner,
+        prediction_id: str,
+        feedback: Feedback,
+        expected: frozenset[int] | None = None,
+    ) -> Reply:
+        """Learn what is said of a prediction; the same once more is answered again.
+
+        Raises
+        ------
+        Problem
+            ``not-found`` when it is no longer kept, ``conflict`` when it had other feedback.
+        """
+        asked = [feedback.label, str(feedback.correct), feedback.denied]
+        digest = fingerprint("feedback", [asked])
+
+        def operation() -> Operation:
+            return feedback.operation(served.predictions.get(prediction_id))
+
+        render = partial(_feedback_receipt, served.name, prediction_id)
+        try:
+            # No client can send this key: it has a character that no header may have.
+            key = f"feedback\n{prediction_id}"
+            reply = await self._operate(served, operation, key, digest, True, expected, render)
+        except Problem as problem:
+            if problem.name != "key-reused":
+                raise
+            detail = f"prediction {prediction_id} had other feedback: correct its sample instead"
+            raise Problem("conflict", detail) from problem
+        served.predictions.answer(prediction_id)
+        return reply
 
     async def evaluate(
         self, served: ServedLearner, items: Sequence[Item]
@@ -191,6 +228,7 @@ class Serving:
         digest: bytes,
         until_learned: bool,
         expected: frozenset[int] | None = None,
+        render: Callable[[Receipt], Reply] | None = None,
     ) -> Reply:
         if key is not None:
             known = await self.read(partial(served.keys.claim, key, digest))
@@ -198,7 +236,7 @@ class Serving:
                 return Repeated(known.status, known.body)
         try:
             operation = await self._run(self._lessons, prepare)
-            render = partial(_receipt, served.name, until_learned)
+            render = render or partial(_receipt, served.name, until_learned)
             job = Job(operation, render, until_learned, key, digest, expected)
             reply = served.worker.submit(job)
         except BaseException:
@@ -223,7 +261,7 @@ class Serving:
         contexts: Sequence[str | None],
         top_k: int,
         rate: float,
-    ) -> tuple[View, list[Prediction]]:
+    ) -> tuple[View, Array, list[Prediction]]:
         latents = self._latents(served, items)
         view = served.worker.view
         found: list[Prediction | None] = [None] * len(items)
@@ -233,7 +271,7 @@ class Serving:
                 answers = view.published.predict_latents(latents[rows], context, top_k, rate)
                 for row, answer in zip(rows, answers, strict=True):
                     found[row] = answer
-        return view, [one for one in found if one is not None]
+        return view, latents, [one for one in found if one is not None]
 
 
 def serving_of(request: Request) -> Serving:
@@ -242,7 +280,9 @@ def serving_of(request: Request) -> Serving:
     return serving
 
 
-def prediction_content(view: View, predictions: Sequence[Prediction]) -> dict[str, Any]:
+def prediction_content(
+    view: View, predictions: Sequence[Prediction], ids: Sequence[str]
+) -> dict[str, Any]:
     """The body of an answer to a prediction request."""
     return {
         "predictions": [
@@ -252,12 +292,18 @@ def prediction_content(view: View, predictions: Sequence[Prediction]) -> dict[st
                 "unknown": one.unknown,
                 "typicality": one.typicality,
                 "top": [{"label": label, "score": score} for label, score in one.top],
-                "prediction_id": uuid.uuid4().hex,
+                "prediction_id": prediction_id,
             }
-            for one in predictions
+            for one, prediction_id in zip(predictions, ids, strict=True)
         ],
         "model_version": view.version,
     }
+
+
+def _feedback_receipt(learner: str, prediction_id: str, receipt: Receipt) -> Reply:
+    reply = _receipt(learner, True, receipt)
+    content = {**json.loads(reply.body), "prediction_id": prediction_id}
+    return Reply(reply.status, json.dumps(content))
 
 
 def _receipt(learner: str, until_learned: bool, receipt: Receipt) -> Reply:

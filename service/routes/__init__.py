@@ -16,6 +16,7 @@ from service.routes import (
     metrics,
     pages,
     predict,
+    predictions,
     samples,
     strategies,
     transfer,
@@ -27,6 +28,7 @@ __all__ = ["ROUTERS"]
 ROUTERS: tuple[APIRouter, ...] = (
     samples.router,
     predict.router,
+    predictions.router,
     learners.router,
     classes.router,
     versions.router,

@@ -30,12 +30,13 @@ async def info(request: Request) -> Response:
         for name in (
             "max_body_bytes", "max_inflight_bytes", "max_batch_samples", "max_image_pixels",
             "queue_requests", "queue_bytes", "max_learners", "learners_budget", "journal_bytes",
-            "idempotency_keys",
+            "idempotency_keys", "predictions_kept", "predictions_bytes",
         )
     }  # fmt: skip
     limits |= {
         "body_timeout_s": settings.body_timeout_s,
         "idempotency_hours": settings.idempotency_hours,
+        "predictions_hours": settings.predictions_hours,
     }
     content = {
         "name": "edge_cl",

@@ -42,5 +42,5 @@ async def predict(
     served = serving.registry.get(learner)
     with serving.intake.body(request) as body:
         items = await read_items(request, body, serving.settings.max_batch_samples)
-        view, predictions = await serving.predict(served, items, top_k, false_reject_rate)
-    return json_answer(prediction_content(view, predictions))
+        answer = await serving.predict(served, items, top_k, false_reject_rate)
+    return json_answer(prediction_content(*answer))
