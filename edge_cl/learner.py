@@ -20,6 +20,7 @@ from edge_cl.errors import (
 )
 from edge_cl.latents import checked_latents
 from edge_cl.names import VACANT, NameTable
+from edge_cl.neighbours import Neighbour, nearest
 from edge_cl.options import parse_options
 from edge_cl.published import Published
 from edge_cl.strategy import Strategy
@@ -347,6 +348,19 @@ class Learner(Correctable):
             If the strategy needs a context and gets none.
         """
         return self.publish().predict_latents(latents, context, top_k, false_reject_rate)
+
+    def nearest(self, latents: Array, count: int) -> list[list[Neighbour]]:
+        """The remembered samples most like each of (N, D) latents, best first.
+
+        Up to `count` of them; none where the strategy has no memory. Raises InvalidLatent as
+        `predict_latents`.
+        """
+        found = nearest(self._strategy, checked_latents(latents, self.spec), count)
+        names = self._labels.names
+        return [
+            [Neighbour(int(i), names[c], float(s)) for i, c, s in zip(*row, strict=True)]
+            for row in zip(*found, strict=True)
+        ]
 
     def publish(self) -> Published:
         """What is known now, for use by any thread."""

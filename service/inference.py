@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from edge_cl.types import Array, Prediction
+from edge_cl.types import Array
+from service.answered import Answered
 from service.bodies import Item
 from service.errors import Problem
 from service.registry import ServedLearner
 from service.tensors import InferenceRequest, Tensor, Wish
-from service.worker import View
 
 __all__ = ["answered", "items_of", "metadata", "outputs_of"]
 
@@ -117,11 +117,10 @@ def _context_of(request: InferenceRequest) -> str | None:
     return context
 
 
-def outputs_of(
-    view: View, predictions: Sequence[Prediction], ids: Sequence[str]
-) -> dict[str, Tensor]:
+def outputs_of(answer: Answered) -> dict[str, Tensor]:
     """Every output by name."""
-    numbers = {label: number for number, label in enumerate(view.published.labels)}
+    predictions = answer.predictions
+    numbers = {label: number for number, label in enumerate(answer.view.published.labels)}
     probabilities = np.zeros((len(predictions), len(numbers)), np.float32)
     for row, one in enumerate(predictions):
         for label, score in one.top:
@@ -131,7 +130,7 @@ def outputs_of(
         "score": np.array([one.score for one in predictions], np.float32),
         "unknown": np.array([one.unknown for one in predictions], np.bool_),
         "typicality": np.array([one.typicality for one in predictions], np.float32),
-        "prediction_id": _objects([one.encode() for one in ids]),
+        "prediction_id": _objects([one.encode() for one in answer.ids]),
         PROBABILITIES: probabilities,
     }
     return {one["name"]: Tensor(one["name"], one["datatype"], columns[one["name"]])

@@ -146,6 +146,14 @@ class Candidate(BaseModel):
     score: float
 
 
+class NeighbourNote(BaseModel):
+    """A remembered sample that is like the one that was asked about."""
+
+    sample_id: int
+    label: str
+    similarity: float = Field(description="Cosine of the latents, at most 1.")
+
+
 class PredictionNote(BaseModel):
     """What the learner says about one sample."""
 
@@ -156,7 +164,10 @@ class PredictionNote(BaseModel):
         description="Share of samples of the taught classes that look less like these."
     )
     top: list[Candidate]
-    prediction_id: str
+    prediction_id: str = Field(description="For feedback.")
+    neighbours: list[NeighbourNote] | None = Field(
+        None, description="With ?explain=, the nearest of the replay memory; best first."
+    )
 
 
 class Predictions(BaseModel):

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from edge_cl.monitoring import Tally
 from edge_cl.types import Array, Prediction
 from service.access import Keyring
+from service.answered import Answered
 from service.bodies import Item
 from service.config import Settings
 from service.corrections import Amendment
@@ -150,11 +151,12 @@ class Serving:
 
     async def predict(
         self, served: ServedLearner, items: Sequence[Item], top_k: int,
-        false_reject_rate: float | None = None,
-    ) -> tuple[View, list[Prediction], list[str]]:  # fmt: skip
-        """Predictions of the last published view, in the order of the items, and their ids.
+        false_reject_rate: float | None = None, explain: int = 0,
+    ) -> Answered:  # fmt: skip
+        """Predictions of the last published view, in the order of the items.
 
         What is no more typical than `false_reject_rate` is unknown; None is the setting.
+        With each come `explain` remembered samples that are nearest to it.
         """
         rate = self.settings.false_reject_rate if false_reject_rate is None else false_reject_rate
         notes = [checked_notes(item) for item in items]
@@ -164,10 +166,14 @@ class Serving:
         )
         questions = [Question(latent, *note) for latent, note in zip(latents, notes, strict=True)]
         ids = served.predictions.add(questions, predictions, view.version)
+        neighbours = None
+        if explain:
+            nearest = partial(served.worker.nearest, latents, explain)
+            neighbours = await self._run(self._questions, nearest)
         for prediction in predictions:
             outcome = "unknown" if prediction.unknown else "known"
             self.meters.predictions.labels(served.name, outcome).inc()
-        return view, predictions, ids
+        return Answered(view, predictions, ids, neighbours)
 
     async def feed_back(
         self,
@@ -278,26 +284,6 @@ def serving_of(request: Request) -> Serving:
     """The service that a request came to."""
     serving: Serving = request.app.state.serving
     return serving
-
-
-def prediction_content(
-    view: View, predictions: Sequence[Prediction], ids: Sequence[str]
-) -> dict[str, Any]:
-    """The body of an answer to a prediction request."""
-    return {
-        "predictions": [
-            {
-                "label": one.label,
-                "score": one.score,
-                "unknown": one.unknown,
-                "typicality": one.typicality,
-                "top": [{"label": label, "score": score} for label, score in one.top],
-                "prediction_id": prediction_id,
-            }
-            for one, prediction_id in zip(predictions, ids, strict=True)
-        ],
-        "model_version": view.version,
-    }
 
 
 def _feedback_receipt(learner: str, prediction_id: str, receipt: Receipt) -> Reply:

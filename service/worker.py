@@ -18,7 +18,9 @@ from functools import partial
 from edge_cl import strategies
 from edge_cl.errors import EdgeCLError
 from edge_cl.learner import Learner
+from edge_cl.neighbours import Neighbour
 from edge_cl.published import Published
+from edge_cl.types import Array
 from service.admission import Admitted, admitted, entries
 from service.ballast import Ballast
 from service.errors import Problem, of_library
@@ -117,6 +119,7 @@ class Worker:
         self._meters = meters
         self._reporter = Reporter(self.name, store.monitor, events)
         self._learner: Learner = store.learner
+        self._changing = threading.Lock()
         self._sequence = store.learned_sequence
         self._unpublished = False
         self._retiring = False
@@ -147,6 +150,11 @@ class Worker:
             raise Problem("learner-failed", self.failure)
         self._queue.put(job)
         return job.reply
+
+    def nearest(self, latents: Array, count: int) -> list[list[Neighbour]]:
+        """The remembered samples nearest to latents; waits for the change that is being made."""
+        with self._changing:
+            return self._learner.nearest(latents, count)
 
     def save_now(self) -> Future[None]:
         """Save what is learned; the future is done when that was tried."""
@@ -299,7 +307,7 @@ class Worker:
 
     def _learn(self, job: Job, entry: Entry, reply: Reply) -> None:
         try:
-            with self._meters.learn.labels(self.name).time():
+            with self._meters.learn.labels(self.name).time(), self._changing:
                 entry.operation.apply(self._learner, entry.first_id)
         except EdgeCLError as error:
             self._void(job, entry, error)

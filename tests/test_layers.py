@@ -13,7 +13,7 @@ LAYERS = (
     {"edge_cl"},
     {"edge_cl.learner"},
     {"edge_cl.monitoring"},
-    {"edge_cl.corrections", "edge_cl.published"},
+    {"edge_cl.corrections", "edge_cl.neighbours", "edge_cl.published"},
     {"edge_cl.unknown"},
     {
         "edge_cl.strategies",

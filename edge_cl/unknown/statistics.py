@@ -61,8 +61,13 @@ class ClassStatistics:
         return {PREFIX + name: getattr(self, name) for name in names}
 
     def restore(self, arrays: Mapping[str, Array], classes: int) -> None:
-        """Continue from the `arrays` of another; raises CheckpointError if they do not fit."""
+        """Continue from the `arrays` of another; raises CheckpointError if they do not fit.
+
+        What an older version saved has none of them: they fill up with new samples.
+        """
         self.grow(classes)
+        if not any(name.startswith(PREFIX) for name in arrays):
+            return
         for name, own in self.arrays().items():
             given = arrays.get(name)
             if given is None or given.shape != own.shape or given.dtype != own.dtype:

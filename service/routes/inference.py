@@ -126,10 +126,10 @@ async def infer(request: Request, learner: str, version: str | None = None) -> R
         content = await body.read()
         asked = await _read(content, request.headers.get(HEAD_LENGTH))
         items = inference.items_of(asked, served, serving.settings.max_batch_samples)
-        view, predictions, ids = await serving.predict(served, items, inference.ALL_CLASSES)
-    outputs = inference.outputs_of(view, predictions, ids)
-    tensors, binary = inference.answered(asked, outputs, view.published.labels)
-    head: dict[str, Any] = {"model_name": served.name, "model_version": str(view.version)}
+        answer = await serving.predict(served, items, inference.ALL_CLASSES)
+    outputs = inference.outputs_of(answer)
+    tensors, binary = inference.answered(asked, outputs, answer.view.published.labels)
+    head: dict[str, Any] = {"model_name": served.name, "model_version": str(answer.view.version)}
     if asked.id is not None:
         head["id"] = asked.id
     encoded, headers = write_answer(head, tensors, binary)

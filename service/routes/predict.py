@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from service.bodies import read_items
 from service.routes.documents import json_answer, problems, samples_body
 from service.schemas import Predictions
-from service.serving import prediction_content, serving_of
+from service.serving import serving_of
 
 __all__ = ["router"]
 
@@ -35,6 +35,9 @@ async def predict(
     learner: str,
     top_k: Annotated[int, Query(ge=1, le=100)] = 1,
     false_reject_rate: Rate = None,
+    explain: Annotated[
+        int, Query(ge=0, le=20, description="Nearest remembered samples to show with each.")
+    ] = 0,
     context: Annotated[str | None, Query(description="Of samples that do not say theirs.")] = None,
 ) -> Response:
     """Say what samples are; a label in the body is ignored."""
@@ -42,5 +45,5 @@ async def predict(
     served = serving.registry.get(learner)
     with serving.intake.body(request) as body:
         items = await read_items(request, body, serving.settings.max_batch_samples)
-        answer = await serving.predict(served, items, top_k, false_reject_rate)
-    return json_answer(prediction_content(*answer))
+        answer = await serving.predict(served, items, top_k, false_reject_rate, explain)
+    return json_answer(answer.content())

@@ -249,3 +249,25 @@ def test_feedback_keeps_what_was_said_for_the_record():
 
 def test_a_deleted_learner_has_no_inbox(taught):
     assert httpx.get(f"{taught.url}/v1/learners/none/inbox").status_code == 404
+
+
+def test_a_prediction_is_explained_by_what_is_remembered(start):
+    client = start().client
+    add_learner(client, strategy="ar1")
+    ids = client.post(f"{ROOT}/samples", json=lesson(0, 1, 2, 1)).json()["ids"]
+    plain, explained = ask(client, 1)[0], ask(client, 1, explain=3)[0]
+    assert "neighbours" not in plain
+    found = explained["neighbours"]
+    assert [one["label"] for one in found[:2]] == ["class 1", "class 1"]
+    assert {one["sample_id"] for one in found[:2]} == {ids[1], ids[3]}
+    similarities = [one["similarity"] for one in found]
+    assert similarities == sorted(similarities, reverse=True)
+    assert len(found) == 3
+    client.delete(f"{ROOT}/samples/{found[0]['sample_id']}")
+    left = ask(client, 1, explain=3)[0]["neighbours"]
+    assert found[0]["sample_id"] not in [one["sample_id"] for one in left]
+    assert client.post(f"{ROOT}/predict?explain=21", json=lesson(0)).status_code == 422
+
+
+def test_without_a_memory_there_is_nothing_to_explain_with(taught):
+    assert ask(taught.client, 1, explain=2)[0]["neighbours"] == []

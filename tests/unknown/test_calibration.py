@@ -124,3 +124,16 @@ def test_a_budget_without_room_for_them_is_refused_with_the_bytes_that_do():
     with pytest.raises(BudgetExceeded) as refused:
         Learner.create(strategy="ncm", dim=DIM, memory_budget=900)
     Learner.create(strategy="ncm", dim=DIM, memory_budget=refused.value.asked_bytes)
+
+
+def test_what_an_older_version_saved_goes_on_without_them():
+    from edge_cl import checkpoint
+
+    manifest, arrays = checkpoint.from_bytes(learner(each=3).to_bytes())
+    old = {name: array for name, array in arrays.items() if not name.startswith("statistics/")}
+    made = Learner.from_bytes(checkpoint.to_bytes(manifest, old))
+    assert made.predict_latents(draw(2, 1))[0].label == "class 2"
+    assert share_unknown(made, 5) == 0
+    for cls in range(4):
+        made.learn_latents(draw(cls, 30), [f"class {cls}"] * 30)
+    assert share_unknown(made, 5) > 0.9
