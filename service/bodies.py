@@ -18,7 +18,7 @@ from service.errors import Faults, FieldError, Problem
 from service.intake import Body
 from service.multipart import Part, read_parts
 
-__all__ = ["IMAGE_TYPES", "Item", "read_items"]
+__all__ = ["IMAGE_TYPES", "Item", "json_item", "read_items"]
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 TEXTS = ("label", "context", "device", "captured_at")
@@ -190,12 +190,13 @@ def _collected(rows: Sequence[tuple[str, Any]]) -> list[Item]:
     items, faults = [], Faults()
     for pointer, sample in rows:
         with faults.collected():
-            items.append(_json_item(pointer, sample))
+            items.append(json_item(pointer, sample))
     faults.raise_any()
     return items
 
 
-def _json_item(pointer: str, sample: Any) -> Item:
+def json_item(pointer: str, sample: Any) -> Item:
+    """One sample of a JSON body; Problem when it cannot be read."""
     if not isinstance(sample, dict):
         raise Problem("invalid", "a sample is a JSON object").at(pointer)
     unknown = sorted(set(sample) - KNOWN)

@@ -175,6 +175,19 @@ class Settings(BaseSettings):
         ByteSize(4 * MIB), description="Disk held back so that a full disk can be left again."
     )
 
+    job_bytes: Size = Field(
+        ByteSize(256 * MIB), description="Largest upload that is taught as a job."
+    )
+    job_unpacked_bytes: Size = Field(
+        ByteSize(2048 * MIB), description="Most bytes that an uploaded archive may unpack to."
+    )
+    job_samples: PositiveInt = Field(
+        50_000, le=1_000_000, description="Most samples in one upload."
+    )
+    job_timeout_s: PositiveFloat = Field(
+        600.0, description="An upload must have arrived after this time, else 408."
+    )
+    max_jobs: PositiveInt = Field(8, description="Jobs that may wait or run; then 503.")
     events_kept: PositiveInt = Field(
         1000, le=100_000, description="Events that a client can resume after."
     )

@@ -71,7 +71,7 @@ KINDS: dict[str, Kind] = {
         415,
         "The body's type is not understood",
         "Send multipart/form-data, image/jpeg, image/png, image/webp, application/json or "
-        "application/x-ndjson, without Content-Encoding.",
+        "application/x-ndjson, or application/zip to teach, without Content-Encoding.",
     ),
     "invalid": Kind(422, "A value cannot be used", "errors[] names each field."),
     "invalid-image": Kind(

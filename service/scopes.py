@@ -20,6 +20,9 @@ SCOPE_OF: dict[str, str] = {
     "GET /v1/strategies": "read",
     "GET /v1/strategies/{strategy}": "read",
     "GET /v1/events": "read",
+    "GET /v1/jobs": "read",
+    "GET /v1/jobs/{job}": "read",
+    "DELETE /v1/jobs/{job}": "learn",
     "GET /v1/learners": "read",
     "GET /v1/learners/{learner}": "read",
     "GET /v1/learners/{learner}/classes": "read",
@@ -68,6 +71,9 @@ OPEN_PATHS = frozenset(
 SHARED = frozenset(
     (
         "GET /v1/events",
+        "GET /v1/jobs",
+        "GET /v1/jobs/{job}",
+        "DELETE /v1/jobs/{job}",
         "GET /v1/info",
         "GET /v1/strategies",
         "GET /v1/strategies/{strategy}",

@@ -18,7 +18,9 @@ from edge_cl.monitoring import Tally
 from edge_cl.types import Array, Prediction
 from service.access import Keyring
 from service.answered import Answered
+from service.archives import BatchLimits
 from service.bodies import Item
+from service.bulk import Batches
 from service.config import Settings
 from service.corrections import Amendment
 from service.errors import Problem
@@ -30,6 +32,7 @@ from service.meters import Meters
 from service.operations import EndExperience, Lesson, Operation, Sample, fingerprint
 from service.outcomes import tallied, tested
 from service.predictions import Feedback, Question
+from service.records import StoredAnswer
 from service.registry import Registry, ServedLearner
 from service.transfer import Mover
 from service.worker import View
@@ -85,17 +88,29 @@ class Serving:
         # Two pools: a large lesson must not make a prediction wait.
         self._lessons = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="lesson")
         self._questions = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="question")
+        self.uploads = Intake(
+            int(settings.job_bytes), 2 * int(settings.job_bytes), settings.job_timeout_s, held=[0]
+        )
+        self.batches = Batches(
+            settings.folder / "jobs",
+            BatchLimits(
+                settings.job_samples, int(settings.max_body_bytes), int(settings.job_unpacked_bytes)
+            ),
+            settings.max_jobs, self.teach_now, self.check_now, self.events,
+        )  # fmt: skip
 
     def open(self) -> None:
         """Open the learners, if they are not open yet; blocks while they recover."""
         if not self._opened:
             self._opened = True
             self.registry.open()
+            self.batches.open()
 
     def close(self) -> None:
         """Answer what is queued, save every learner, end the threads."""
         self.stopping = True
         self.events.close()
+        self.batches.close()
         self._lessons.shutdown()
         self._questions.shutdown()
         self.registry.close()
@@ -110,13 +125,31 @@ class Serving:
     ) -> Reply:
         """Learn the samples of one request: all of them, or none."""
         samples = checked_samples(items)
-
-        def lesson() -> Operation:
-            latents = self._latents(served, items)
-            return Lesson(latents, self._tested(served.worker.view, latents, samples))
-
+        lesson = partial(self._lesson, served, items, samples)
         digest = fingerprint(Lesson.kind, [item.parts() for item in items])
         return await self._operate(served, lesson, key, digest, until_learned, expected)
+
+    def teach_now(self, learner: str, items: list[Item], key: str) -> int:
+        """Teach as `teach` does, from a thread of its own; returns the version that knows it."""
+        served = self.registry.get(learner)
+        samples = checked_samples(items)
+        digest = fingerprint(Lesson.kind, [item.parts() for item in items])
+        known: StoredAnswer | Reply | None = served.keys.claim(key, digest)
+        if known is None:
+            try:
+                operation = self._lessons.submit(self._lesson, served, items, samples).result()
+                render = partial(_receipt, served.name, True)
+                job = Job(operation, render, key=key, fingerprint=digest)
+                known = served.worker.submit(job).result()
+            finally:
+                served.keys.release(key)
+        return int(json.loads(known.body)["version"])
+
+    def check_now(self, learner: str, items: list[Item]) -> None:
+        """Problem when the items cannot be taught, whatever else is the matter."""
+        served = self.registry.get(learner)
+        checked_samples(items)
+        self._lessons.submit(self._latents, served, items).result()
 
     async def end_experience(
         self, served: ServedLearner, key: str | None, expected: frozenset[int] | None = None
@@ -255,6 +288,12 @@ class Serving:
 
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    def _lesson(
+        self, served: ServedLearner, items: Sequence[Item], samples: tuple[Sample, ...]
+    ) -> Operation:
+        latents = self._latents(served, items)
+        return Lesson(latents, self._tested(served.worker.view, latents, samples))
 
     def _latents(self, served: ServedLearner, items: Sequence[Item]) -> Array:
         takes_images = served.store.origin.extractor is not None

@@ -76,6 +76,7 @@ def samples_body(labelled: bool) -> dict[str, Any]:
         "multipart/form-data": {"schema": form},
         "application/json": {"schema": batch},
         "application/x-ndjson": {"schema": {"type": "string", "description": "A sample a line."}},
+        **({"application/zip": binary} if labelled else {}),
         **dict.fromkeys(("image/jpeg", "image/png", "image/webp"), binary),
     }
     return {"requestBody": {"required": True, "content": content}}

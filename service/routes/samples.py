@@ -23,8 +23,10 @@ from service.routes.documents import (
     read_model,
     samples_body,
 )
-from service.schemas import SampleList, SampleNote, Taught
+from service.routes.jobs import job_answer
+from service.schemas import JobNote, SampleList, SampleNote, Taught
 from service.serving import Repeated, serving_of
+from service.uploads import receive_upload, upload_kind
 
 __all__ = ["router"]
 
@@ -40,7 +42,10 @@ Note = Annotated[str | None, Query(description="Of every sample that does not sa
     status_code=201,
     response_model=Taught,
     responses={
-        202: {"model": Taught, "description": "Durable; learned in a moment (mode=async)"},
+        202: {
+            "model": Taught | JobNote,
+            "description": "Durable; learned in a moment (mode=async), or as a job",
+        },
         **problems(400, 404, 408, 409, 412, 413, 415, 422, 503, 507),
     },
     openapi_extra=samples_body(labelled=True),
@@ -48,7 +53,7 @@ Note = Annotated[str | None, Query(description="Of every sample that does not sa
 async def teach(
     request: Request,
     learner: str,
-    mode: Literal["sync", "async"] = "sync",
+    mode: Literal["sync", "async", "job"] = "sync",
     label: Note = None,
     context: Note = None,
     device: Note = None,
@@ -58,11 +63,15 @@ async def teach(
 ) -> Response:
     """Teach one or many samples: all of them, or none.
 
-    201 means that the samples are durable and learned, 202 that they are durable.
+    201 means that the samples are durable and learned, 202 that they are durable. A zip
+    archive, and NDJSON with `mode=job`, is taught as a job: 202, and its Location.
     """
     serving = serving_of(request)
     served = serving.registry.get(learner)
     key, expected = checked_key(idempotency_key), expected_versions(if_match)
+    if (kind := upload_kind(request, mode)) is not None:
+        job, known = await receive_upload(request, served, kind, key)
+        return job_answer(job, 202, known)
     with serving.intake.body(request) as body:
         items = await read_items(request, body, serving.settings.max_batch_samples)
         reply = await serving.teach(served, items, key, mode == "sync", expected)

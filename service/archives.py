@@ -1,0 +1,256 @@
+"""Uploaded batches: a zip of class folders, or lines of JSON, read piece by piece.
+
+What an archive says of itself is checked before anything is unpacked, and counted
+again while it is: nothing of it is ever written under a name of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edge_cl.errors import EdgeCLError
+from edge_cl.names import checked_name
+from service.bodies import Item, json_item
+from service.errors import FieldError, Problem, of_library
+
+__all__ = ["BatchLimits", "Piece", "Source", "open_source"]
+
+END = b"PK\x05\x06"
+END_BYTES, LOCATOR_BYTES, LONGEST_COMMENT = 22, 20, 65_535
+DIRECTORY_BYTES = 512
+"""Of one entry in an archive's directory, at most and on average."""
+MOST_RATIO = 1000
+"""Deflate cannot reach more than 1032; images are compressed already."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+IGNORED = ("thumbs.db", "desktop.ini")
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """What an uploaded batch may be.
+
+    Parameters
+    ----------
+    samples
+        Most samples in one upload.
+    sample_bytes
+        Largest image or line.
+    unpacked_bytes
+        All images of an archive, unpacked.
+    """
+
+    samples: int
+    sample_bytes: int
+    unpacked_bytes: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One sample of a batch, or why it is none.
+
+    Parameters
+    ----------
+    place
+        The entry's path, or the number of the line.
+    content
+        The sample, or the problem.
+    following
+        Where the next piece begins.
+    """
+
+    place: str
+    content: Item | Problem
+    following: int
+
+
+class Source:
+    """Samples of an upload, in order, from any place on.
+
+    Parameters
+    ----------
+    path
+        The uploaded file.
+    limits
+        What it may be.
+    """
+
+    samples: int
+
+    def __init__(self, path: Path, limits: BatchLimits) -> None:
+        self.path = path
+        self.limits = limits
+
+    def pieces(self, start: int) -> Iterator[Piece]:
+        """The pieces from the place `start` on; 0 is the first."""
+        raise NotImplementedError
+
+
+def open_source(kind: str, path: Path, limits: BatchLimits) -> Source:
+    """The upload of a `kind`, ``zip`` or ``ndjson``, checked as a whole.
+
+    Raises
+    ------
+    Problem
+        With the first twenty faults.
+    """
+    return ZipSource(path, limits) if kind == "zip" else LineSource(path, limits)
+
+
+class ZipSource(Source):
+    """Images in folders that are named as their class."""
+
+    def __init__(self, path: Path, limits: BatchLimits) -> None:
+        super().__init__(path, limits)
+        _check_directory(path, limits)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = [info for info in archive.infolist() if not _is_ignored(info)]
+        except (*BROKEN, ValueError, OSError, struct.error) as error:
+            raise Problem("malformed", f"the archive cannot be read: {error}") from error
+        if not entries:
+            raise Problem("malformed", f"there is no image ({', '.join(SUFFIXES)}) in the archive")
+        if len(entries) > limits.samples:
+            raise _too_many(len(entries), limits)
+        faults = [fault for info in entries if (fault := _fault(info, limits))]
+        if faults:
+            more = f" ({len(faults)} entries are at fault; nothing was taken)"
+            raise Problem("invalid", faults[0].detail + more, faults[:20])
+        unpacked = sum(info.file_size for info in entries)
+        if unpacked > limits.unpacked_bytes:
+            raise Problem(
+                "too-large",
+                f"the archive unpacks to {unpacked:,} bytes, at most {limits.unpacked_bytes:,} "
+                "are taken: send it in parts",
+            )
+        self._entries = entries
+        self.samples = len(entries)
+
+    def pieces(self, start: int) -> Iterator[Piece]:
+        """One piece for each entry."""
+        with zipfile.ZipFile(self.path) as archive:
+            for number, info in enumerate(self._entries[start:], start):
+                content = self._content(archive, info)
+                yield Piece(info.filename, content, number + 1)
+
+    def _content(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Item | Problem:
+        try:
+            with archive.open(info) as file:
+                # One byte more than it says, so that the checksum at its end is read.
+                image = file.read(info.file_size + 1)
+        except (*BROKEN, ValueError, RuntimeError) as error:
+            return Problem("invalid-image", f"the entry cannot be unpacked: {error}")
+        return Item("", image=image, label=_label(info))
+
+
+class LineSource(Source):
+    """A sample in JSON on each line."""
+
+    def __init__(self, path: Path, limits: BatchLimits) -> None:
+        super().__init__(path, limits)
+        self.samples = sum(bool(line.strip()) for _, line in self._lines(0))
+        if not self.samples:
+            raise Problem("malformed", "there is no sample in the body")
+        if self.samples > limits.samples:
+            raise _too_many(self.samples, limits)
+
+    def pieces(self, start: int) -> Iterator[Piece]:
+        """One piece for each line; a place is the number of its first byte."""
+        for following, line in self._lines(start):
+            if line.strip():
+                yield Piece(f"byte {following - len(line)}", _line_content(line), following)
+
+    def _lines(self, start: int) -> Iterator[tuple[int, bytes]]:
+        most = self.limits.sample_bytes
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while line := file.readline(most + 1):
+                if len(line) > most:
+                    raise Problem("too-large", f"a line has more than {most:,} bytes")
+                yield file.tell(), line
+
+
+def _line_content(line: bytes) -> Item | Problem:
+    try:
+        return json_item("", json.loads(line))
+    except (ValueError, RecursionError) as error:
+        return Problem("malformed", f"it is no JSON: {error}"[:300])
+    except Problem as fault:
+        return fault
+
+
+def _check_directory(path: Path, limits: BatchLimits) -> None:
+    """Refuse a directory that is too large before it is read into memory."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(size - END_BYTES - LONGEST_COMMENT - LOCATOR_BYTES, 0))
+        tail = file.read()
+    at = tail.rfind(END)
+    if at < 0 or at + END_BYTES > len(tail):
+        raise Problem("malformed", "the body is no whole zip archive")
+    _, _, _, _, entries, directory_bytes, _, _ = struct.unpack("<4s4H2LH", tail[at : at + 22])
+    if b"PK\x06\x07" in tail[max(at - LOCATOR_BYTES, 0) : at] or entries == 0xFFFF:
+        raise Problem("too-large", "a zip64 archive is not read: send it in parts below 4 GiB")
+    # What does not count as a sample (folders, thumbnails) has a place in it too.
+    most = (2 * limits.samples + 100) * DIRECTORY_BYTES
+    if directory_bytes > most or entries > 2 * limits.samples + 100:
+        raise _too_many(entries, limits)
+
+
+def _is_ignored(info: zipfile.ZipInfo) -> bool:
+    """Folders, and what operating systems leave in archives."""
+    path = PurePosixPath(info.filename)
+    return (
+        info.is_dir()
+        or path.name.startswith(".")
+        or path.name.lower() in IGNORED
+        or "__MACOSX" in path.parts
+    )
+
+
+def _fault(info: zipfile.ZipInfo, limits: BatchLimits) -> FieldError | None:
+    """Why an entry cannot be a sample."""
+    detail = _reason(info, limits)
+    return None if detail is None else FieldError(f"/{info.filename[:200]}", detail)
+
+
+def _reason(info: zipfile.ZipInfo, limits: BatchLimits) -> str | None:
+    path = PurePosixPath(info.filename)
+    if path.is_absolute() or ".." in path.parts or "\\" in info.filename or ":" in path.parts[0]:
+        return "its path leads out of the archive"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "it is a link"
+    if info.flag_bits & 1:
+        return "it is encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"compression method {info.compress_type} is not read: use stored or deflate"
+    if path.suffix.lower() not in SUFFIXES:
+        return f"it is none of {', '.join(SUFFIXES)}"
+    if info.file_size > limits.sample_bytes:
+        return f"it has {info.file_size:,} bytes, at most {limits.sample_bytes:,} are taken"
+    if info.file_size > MOST_RATIO * max(info.compress_size, 1):
+        return f"{info.compress_size:,} bytes unpack to {info.file_size:,}: that is no image"
+    try:
+        checked_name(_label(info), "label")
+    except EdgeCLError as error:
+        return f"the folder's name is the label: {of_library(error).detail}"
+    return None
+
+
+def _label(info: zipfile.ZipInfo) -> str:
+    """The name of the folder that the image lies in."""
+    return PurePosixPath(info.filename).parent.name
+
+
+def _too_many(count: Any, limits: BatchLimits) -> Problem:
+    return Problem(
+        "too-large", f"{count} samples in one batch, at most {limits.samples:,} are taken"
+    )
