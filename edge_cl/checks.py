@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 from types import FrameType
@@ -265,6 +265,26 @@ def follows_its_budget(subject: Subject) -> None:
     assert_same_state(learner, other)
 
 
+def takes_over_from_exemplars(subject: Subject) -> None:
+    """Built from the exemplars of another learner, twice alike, it knows every class."""
+    source, options = stream(subject.spec, 36), dict(subject.options)
+    old = replace(subject, strategy="replay", options={}).learner()
+    source.teach(old, 0, 30)
+    before = Learner.from_bytes(old.to_bytes())
+    new = old.with_strategy(subject.strategy, options)
+    assert_same_state(before, old)
+    assert new.strategy == subject.strategy
+    assert sum(new.ledger().values()) <= new.memory_budget
+    named = {label for top in predictions(new, stream(subject.spec, 30)) for label, _ in top}
+    assert named == set(source.labels[:30]), f"{named} are known"
+    old.change_strategy(subject.strategy, options)
+    restored = Learner.from_bytes(new.to_bytes())
+    for learner in (old, new, restored):
+        source.teach(learner, 30, 36)
+    assert_same_state(old, new)
+    assert_same_state(restored, new)
+
+
 def _asked_instead_of(budget: int, learner: Learner) -> int:
     """The bytes that the refusal of `budget` names."""
     try:
@@ -395,6 +415,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     refuses_what_does_not_fit,
     stays_whole_when_growth_is_refused,
     follows_its_budget,
+    takes_over_from_exemplars,
     costs_the_same_at_any_age,
     is_corrected,
     denies_or_says_that_it_cannot,

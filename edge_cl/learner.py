@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from edge_cl import checkpoint, strategies
+from edge_cl import checkpoint, rebuild, strategies
 from edge_cl.budget import parse_bytes
 from edge_cl.corrections import Correctable
 from edge_cl.errors import (
@@ -21,7 +22,7 @@ from edge_cl.errors import (
 from edge_cl.latents import checked_latents
 from edge_cl.names import VACANT, NameTable
 from edge_cl.neighbours import Neighbour, nearest
-from edge_cl.options import parse_options
+from edge_cl.options import Options, parse_options
 from edge_cl.published import Published
 from edge_cl.strategy import Strategy
 from edge_cl.types import NO_CONTEXT, NO_ID, Array, Batch, Float32, Int64, LatentSpec, Prediction
@@ -308,6 +309,69 @@ class Learner(Correctable):
             "take a larger memory_budget, or another strategy",
         )
 
+    def change_strategy(self, strategy: str, options: Mapping[str, Any] | None = None) -> None:
+        """Take another strategy, or other options of the present one.
+
+        Where only options change that leave the head's meaning as it is, such as the
+        codec or the learning rate, head and statistics stay, and exemplars are encoded
+        anew. Else the new strategy learns the exemplars of the old one as a stream.
+
+        Parameters
+        ----------
+        strategy
+            One of `edge_cl.strategies.names()`.
+        options
+            Of the new strategy; of the present one, those that change.
+
+        Raises
+        ------
+        Conflict
+            If a class has no exemplar: it would be forgotten.
+        UnknownStrategy, InvalidOption, BudgetExceeded, ContextRequired
+            For what cannot be used. Nothing has changed then.
+        """
+        other = self.with_strategy(strategy, options)
+        self._strategy, self._statistics = other._strategy, other._statistics
+        self._changed()
+
+    def check_strategy(self, strategy: str, options: Mapping[str, Any] | None = None) -> None:
+        """Raise what `change_strategy` would raise; change nothing."""
+        rebuild.prepare(self._strategy, *self._wanted(strategy, options))
+
+    def with_strategy(self, strategy: str, options: Mapping[str, Any] | None = None) -> Learner:
+        """A learner as this one is after `change_strategy`; this one stays as it is."""
+        other = copy.copy(self)
+        other._strategy = rebuild.succeed(self._strategy, *self._wanted(strategy, options))
+        other._statistics = self._statistics_under(other._strategy)
+        other._counts = list(self._counts)
+        other._changed()
+        return other
+
+    def _statistics_under(self, strategy: Strategy) -> ClassStatistics:
+        """The sums over all samples; over the exemplars, where `strategy` sees them otherwise."""
+        kept = copy.deepcopy(self._statistics)
+        same = self._strategy.options.normalise == strategy.options.normalise
+        kept.streams = not strategy.memories
+        if same and not (kept.streams and self._strategy.memories):
+            return kept
+        found = ClassStatistics(self.dim, streams=kept.streams)
+        found.grow(len(self._labels))
+        for batch in rebuild.Exemplars(self._strategy.memories, self.seed).batches():
+            found.add(strategy.normalise(batch.latents), batch.classes)
+        if same:
+            kept.moments[:] = found.moments
+        return kept if same else found
+
+    def _wanted(
+        self, strategy: str, options: Mapping[str, Any] | None
+    ) -> tuple[type[Strategy], Options, int, list[str]]:
+        kind = strategies.find(strategy)
+        given = {**(self.options if strategy == self.strategy else {}), **(options or {})}
+        parsed = parse_options(kind.options_type, given, strategy=strategy)
+        names = zip(self._labels.names, self._counts, strict=True)
+        learned = [name if count else VACANT for name, count in names]
+        return kind, parsed, self._allowed_bytes(), learned
+
     # Predicting.
 
     def predict(
@@ -417,10 +481,10 @@ class Learner(Correctable):
             If the content is damaged, or of a learner that was created otherwise.
         """
         other = Learner.from_bytes(content)
-        if (other.strategy, other.spec, other.seed) != (self.strategy, self.spec, self.seed):
+        if (other.spec, other.seed) != (self.spec, self.seed):
             raise CheckpointError(
-                f"the saved learner is of strategy {other.strategy!r} with {other.dim} values a "
-                f"latent, this one of {self.strategy!r} with {self.dim}: load it as another one"
+                f"the saved learner has {other.dim} values a latent and seed {other.seed}, this "
+                f"one {self.dim} and {self.seed}: load it as another one"
             )
         other.extractor = self.extractor
         other._version = max(self._version, other._version)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_cl.corrections import Correction
-from edge_cl.learner import Learner
+from service.changes import Succession
 from service.conditions import check_expected
 from service.jobs import Job, Receipt, Reply
 from service.operations import Operation
@@ -28,7 +28,7 @@ class Admitted:
     correction: Correction | None
 
 
-def admitted(job: Job, store: Store, learner: Learner, version: int) -> Admitted:
+def admitted(job: Job, store: Store, succession: Succession, version: int) -> Admitted:
     """Ask everything that can be asked before the commit.
 
     Parameters
@@ -43,7 +43,7 @@ def admitted(job: Job, store: Store, learner: Learner, version: int) -> Admitted
     """
     check_expected(job.expected, version)
     operation = job.operation(store) if callable(job.operation) else job.operation
-    return Admitted(job, operation, operation.check(learner))
+    return Admitted(job, operation, succession.check(operation))
 
 
 def entries(group: Sequence[Admitted], sequence: int, next_id: int) -> list[tuple[Entry, Reply]]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from edge_cl.errors import CheckpointError, EdgeCLError
 from edge_cl.learner import Learner
+from service.changes import Succession
 from service.checkpoints import Checkpoints
 from service.corrections import Restore, SaveCheckpoint
 from service.errors import Problem
@@ -169,18 +170,19 @@ class History:
         yield from _read(self._snapshots.read, version)
 
     def _continued(self, learner: Learner, base: int, version: int) -> Learner:
-        voided = self._journal.voided()
+        voided, succession = self._journal.voided(), Succession(learner)
         for row in self._journal.rows(base):
             if row.sequence > version:
                 break
             if row.sequence in voided:
                 continue
             try:
-                decode(row.kind, row.header, row.payload).apply(learner, row.first_id)
+                operation = decode(row.kind, row.header, row.payload)
+                succession.replay(operation, row.sequence, row.first_id)
             except EdgeCLError as error:
                 detail = f"operation {row.sequence} cannot be learned again: {error}"
                 raise Problem("conflict", detail) from error
-        return learner
+        return succession.learner
 
 
 def _read(read: Callable[[Which], Snapshot], which: Which) -> Iterator[bytes]:

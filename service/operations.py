@@ -20,7 +20,10 @@ from edge_cl.monitoring import Outcome
 from edge_cl.types import Array
 from service.corrections import CORRECTIONS, compact, decode_correction
 
-__all__ = ["EndExperience", "Lesson", "Operation", "Sample", "SetBudget", "decode"]
+__all__ = [
+    "ChangeStrategy", "EndExperience", "FinishChange", "Lesson", "Operation", "Sample",
+    "SetBudget", "decode",
+]  # fmt: skip
 
 COLUMNS = ("label", "context", "device", "captured_at", "predicted", "confidence", "unknown")
 
@@ -149,15 +152,68 @@ class SetBudget:
         return compact({"memory_budget": self.memory_budget}), b""
 
 
-Operation = Lesson | EndExperience | SetBudget | CORRECTIONS
+@dataclass(frozen=True)
+class ChangeStrategy:
+    """Another strategy begins to be built, from what the learner has kept up to here.
+
+    Parameters
+    ----------
+    strategy, options
+        All options, so that what is built does not depend on the defaults of a version.
+    """
+
+    strategy: str
+    options: dict[str, Any]
+    samples: tuple[Sample, ...] = field(default=())
+    kind = "change_strategy"
+
+    def check(self, learner: Learner) -> None:
+        """Raise what building it would raise, and change nothing."""
+        learner.check_strategy(self.strategy, self.options)
+
+    def apply(self, learner: Learner, first_id: int) -> None:
+        """The learner that serves stays as it is: see `service.changes`."""
+
+    def encode(self) -> tuple[str, bytes]:
+        """The row's header and its payload."""
+        return compact({"strategy": self.strategy, "options": self.options}), b""
+
+
+@dataclass(frozen=True)
+class FinishChange:
+    """The learner that was built has learned all that came meanwhile: it serves from here.
+
+    Parameters
+    ----------
+    begun
+        Number of the `ChangeStrategy` that began it.
+    """
+
+    begun: int
+    samples: tuple[Sample, ...] = field(default=())
+    kind = "finish_change"
+
+    def check(self, learner: Learner) -> None:
+        """The writer alone makes it."""
+
+    def apply(self, learner: Learner, first_id: int) -> None:
+        """Another learner takes the place of this one: see `service.changes`."""
+
+    def encode(self) -> tuple[str, bytes]:
+        """The row's header and its payload."""
+        return compact({"begun": self.begun}), b""
+
+
+Operation = Lesson | EndExperience | SetBudget | ChangeStrategy | FinishChange | CORRECTIONS
+_SMALL: dict[str, type[EndExperience | SetBudget | ChangeStrategy | FinishChange]] = {
+    one.kind: one for one in (EndExperience, SetBudget, ChangeStrategy, FinishChange)
+}
 
 
 def decode(kind: str, header: str, payload: bytes) -> Operation:
     """Rebuild the operation of one row; the inverse of ``encode``."""
-    if kind == EndExperience.kind:
-        return EndExperience()
-    if kind == SetBudget.kind:
-        return SetBudget(**json.loads(header))
+    if kind in _SMALL:
+        return _SMALL[kind](**json.loads(header))
     correction = decode_correction(kind, header, payload)
     if correction is not None:
         return correction

@@ -63,6 +63,7 @@ def undo(check_budget: BudgetCheck) -> Plan:
     """Go back before the last operation that is not undone yet."""
 
     def plan(store: Store) -> Operation:
+        store.succession.refuse_while_changing()
         with store.journal.reading():
             undone = store.history.undoable()
             learner = store.history.at(undone - 1)
@@ -76,6 +77,7 @@ def roll_back(to: int | str, check_budget: BudgetCheck) -> Plan:
     """Go back to a version, or to a checkpoint by its name."""
 
     def plan(store: Store) -> Operation:
+        store.succession.refuse_while_changing()
         version = store.checkpoints.find(to).version if isinstance(to, str) else to
         with store.journal.reading():
             learner = store.history.at(version)
@@ -89,6 +91,7 @@ def save_checkpoint(name: str) -> Plan:
     """Keep the present state under a name."""
 
     def plan(store: Store) -> Operation:
+        store.succession.refuse_while_changing()
         journal, learner = store.journal, store.learner
         version = journal.last_sequence
         store.checkpoints.write(name, version, journal.next_id, learner.to_bytes())

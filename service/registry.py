@@ -27,7 +27,7 @@ from service.jobs import Job, Queue, Reply
 from service.journal import JournalError
 from service.keys import IdempotencyKeys
 from service.meters import Meters
-from service.operations import SetBudget
+from service.operations import ChangeStrategy, Operation, SetBudget
 from service.predictions import PredictionLog
 from service.records import Keep, Past
 from service.snapshots import sync_folder
@@ -209,15 +209,34 @@ class Registry:
         Problem
             If the budgets of all learners would be more than `learners_budget`.
         """
+        return self._changed(name, SetBudget(memory_budget), memory_budget, expected)
+
+    def change_strategy(
+        self, name: str, operation: ChangeStrategy, expected: frozenset[int] | None = None
+    ) -> Future[Reply]:
+        """Begin to change a learner's strategy durably; its future has the answer, or the problem.
+
+        Raises
+        ------
+        Problem
+            If `learners_budget` has no room for both, which are held while one is built.
+        """
+        both_bytes = 2 * self.get(name).worker.view.memory_budget
+        why = "(the old learner's and the new one's, while the new one is built) "
+        return self._changed(name, operation, both_bytes, expected, why)
+
+    def _changed(
+        self, name: str, operation: Operation, needed_bytes: int,
+        expected: frozenset[int] | None, why: str = "",
+    ) -> Future[Reply]:  # fmt: skip
         with self._lock:
             served = self.get(name)
-            if memory_budget > served.worker.view.memory_budget:
-                self._check_bytes(memory_budget, beside=name)
+            if needed_bytes > served.worker.view.reserved_bytes:
+                self._check_bytes(needed_bytes, name, why)
             promise = secrets.token_hex(8)
-            self._promises[promise] = (name, memory_budget)
-        operation = SetBudget(memory_budget)
+            self._promises[promise] = (name, needed_bytes)
         job = Job(operation, lambda receipt: Reply(200, "{}"), expected=expected)
-        # Until it is learned, the larger of the two budgets counts.
+        # Until it is learned, the larger of the two counts.
         job.reply.add_done_callback(lambda _: self._promises.pop(promise))
         try:
             return served.worker.submit(job)
@@ -280,18 +299,18 @@ class Registry:
         if not self.ballast.hold():
             raise Problem("disk-full", "there is no room left on the disk of the data folder")
 
-    def _check_bytes(self, memory_budget: int, beside: str | None = None) -> None:
-        """Whether one more learner, or the one named, may have this budget beside the others."""
-        budgets = {name: one.worker.view.memory_budget for name, one in self._learners.items()}
+    def _check_bytes(self, wanted_bytes: int, beside: str | None = None, why: str = "") -> None:
+        """Refuse bytes for a new learner, or the one named, if the others leave no room."""
+        budgets = {name: one.worker.view.reserved_bytes for name, one in self._learners.items()}
         for name, promised in list(self._promises.values()):
             budgets[name] = max(promised, budgets.get(name, 0))
         spent = sum(budget for name, budget in budgets.items() if name != beside)
         allowed = int(self._settings.learners_budget)
-        if spent + memory_budget > allowed:
+        if spent + wanted_bytes > allowed:
             raise Problem(
                 "budget",
-                f"{spent:,} of {allowed:,} bytes belong to other learners, {memory_budget:,} more "
-                "do not fit: ask for less, delete a learner, or raise learners_budget",
+                f"{spent:,} of {allowed:,} bytes belong to other learners, {wanted_bytes:,} more "
+                f"{why}do not fit: ask for less, delete a learner, or raise learners_budget",
             )
 
     def _opened(self, folder: Path) -> ServedLearner:

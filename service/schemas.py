@@ -77,12 +77,22 @@ class DamageNote(BaseModel):
     found_at: float
 
 
+class ChangeNote(BaseModel):
+    """A change of strategy that is under way."""
+
+    strategy: str
+    options: dict[str, Any]
+    since: int = Field(description="The operation that began it.")
+
+
 class LearnerState(BaseModel):
     """A learner."""
 
     name: str
     strategy: str
     options: dict[str, Any]
+    change: ChangeNote | None = Field(description="What is being built to take its place.")
+    change_failure: str | None = Field(description="Why the last change was given up, if it was.")
     seed: int
     extractor: str | None
     dim: int

@@ -29,7 +29,14 @@ from service.intake import Intake
 from service.jobs import Job, Plan, Receipt, Reply
 from service.latents import LatentMaker, checked_notes, checked_samples
 from service.meters import Meters
-from service.operations import EndExperience, Lesson, Operation, Sample, fingerprint
+from service.operations import (
+    ChangeStrategy,
+    EndExperience,
+    Lesson,
+    Operation,
+    Sample,
+    fingerprint,
+)
 from service.outcomes import tallied, tested
 from service.predictions import Feedback, Question
 from service.records import StoredAnswer
@@ -175,6 +182,13 @@ class Serving:
     ) -> Reply:
         """Change a learner's memory budget."""
         change = partial(self.registry.set_budget, served.name, memory_budget, expected)
+        return await asyncio.wrap_future(await self.read(change))
+
+    async def change_strategy(
+        self, served: ServedLearner, wanted: ChangeStrategy, expected: frozenset[int] | None = None
+    ) -> Reply:
+        """Begin to change a learner's strategy."""
+        change = partial(self.registry.change_strategy, served.name, wanted, expected)
         return await asyncio.wrap_future(await self.read(change))
 
     def _tested(

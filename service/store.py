@@ -25,11 +25,12 @@ from typing import Any
 
 from edge_cl import strategies
 from edge_cl.corrections import Recall
-from edge_cl.errors import CheckpointError, EdgeCLError
+from edge_cl.errors import CheckpointError, EdgeCLError, MissingExtra
 from edge_cl.learner import Learner
 from edge_cl.monitoring import Monitor
 from edge_cl.types import LatentSpec
 from service.catalogue import Catalogue
+from service.changes import Succession
 from service.checkpoints import Checkpoints
 from service.history import History, Reach
 from service.journal import JournalError
@@ -118,7 +119,8 @@ class Store:
         strategies.find(self.origin.strategy)
         self._snapshots = Snapshots(folder / "snapshots")
         self.monitor = Monitor()
-        self.learner, saved, self.snapshot_at = self._newest_snapshot()
+        learner, saved, self.snapshot_at = self._newest_snapshot()
+        self.succession = Succession(learner)
         quarantine = folder / "quarantine"
         self.journal = open_journal(folder / "journal.db", keep, saved, quarantine)
         try:
@@ -138,6 +140,11 @@ class Store:
         self.saved_sequence = saved.sequence
         self.learned_sequence = saved.sequence
         self._replay()
+
+    @property
+    def learner(self) -> Learner:
+        """The learner that serves."""
+        return self.succession.learner
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Commit operations; returns when the disk has them."""
@@ -225,8 +232,11 @@ class Store:
             if row.sequence not in voided:
                 try:
                     operation = decode(row.kind, row.header, row.payload)
-                    operation.apply(self.learner, row.first_id)
+                    self.succession.replay(operation, row.sequence, row.first_id)
                     self.monitor.observe([sample.outcome for sample in operation.samples])
+                except MissingExtra as error:
+                    self.failure = f"operation {row.sequence} cannot be learned: {error}"
+                    return
                 except EdgeCLError as error:
                     # The crash came between the commit and the refusal; it is refused again.
                     with contextlib.suppress(JournalError):

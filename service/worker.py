@@ -7,6 +7,7 @@ the last published view and never wait for this thread.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -14,6 +15,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from edge_cl import strategies
 from edge_cl.errors import EdgeCLError
@@ -23,12 +25,13 @@ from edge_cl.published import Published
 from edge_cl.types import Array
 from service.admission import Admitted, admitted, entries
 from service.ballast import Ballast
+from service.changes import Change
 from service.errors import Problem, of_library
 from service.events import Events
 from service.jobs import Job, Queue, Reply
 from service.journal import DiskFull, JournalError
 from service.meters import Meters
-from service.operations import Lesson, Operation
+from service.operations import ChangeStrategy, FinishChange, Lesson, Operation
 from service.records import Entry
 from service.reporter import Reporter
 from service.store import Store
@@ -38,6 +41,7 @@ __all__ = ["Pace", "View", "Worker"]
 log = logging.getLogger("edge_cl.worker")
 
 IDLE_S = 1.0
+BUILDING_S = 0.02
 FADE_S = 5.0
 SOONEST_S = 5.0
 """Rest between snapshots that are only made so that the journal can be shortened."""
@@ -76,6 +80,12 @@ class View:
         Bytes by part.
     memory_budget
         What their sum may be.
+    strategy, options
+        What it learns by.
+    change
+        The strategy that is being built to take its place.
+    change_failure
+        Why the last change of strategy was given up.
     """
 
     published: Published
@@ -83,6 +93,15 @@ class View:
     class_counts: dict[str, int]
     ledger: dict[str, int]
     memory_budget: int
+    strategy: str
+    options: dict[str, Any]
+    change: dict[str, Any] | None = None
+    change_failure: str | None = None
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Of the budget of all learners; both copies count while one is being built."""
+        return self.memory_budget * (2 if self.change else 1)
 
 
 class Worker:
@@ -118,8 +137,9 @@ class Worker:
         self._ballast = ballast
         self._meters = meters
         self._reporter = Reporter(self.name, store.monitor, events)
-        self._learner: Learner = store.learner
         self._changing = threading.Lock()
+        self._succession = store.succession
+        self._change_failure: str | None = None
         self._sequence = store.learned_sequence
         self._unpublished = False
         self._retiring = False
@@ -130,7 +150,6 @@ class Worker:
         self._saver = ThreadPoolExecutor(1, thread_name_prefix=f"save-{self.name}")
         self._saving: Future[None] | None = None
         self._wishes: deque[Future[None]] = deque()
-        self._keeps_everything = strategies.find(store.origin.strategy).needs.history
         self.view = self._make_view()
         self._thread = threading.Thread(target=self._run, name=f"learn-{self.name}", daemon=True)
 
@@ -195,6 +214,10 @@ class Worker:
         return self._sequence - self._store.saved_sequence
 
     @property
+    def _learner(self) -> Learner:
+        return self._succession.learner
+
+    @property
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
@@ -212,12 +235,16 @@ class Worker:
         self._finish()
 
     def _patience_s(self) -> float:
-        return 0.0 if self._unpublished or self._retiring else IDLE_S
+        if self._unpublished or self._retiring:
+            return 0.0
+        return BUILDING_S if self._succession.change else IDLE_S
 
     def _work(self, jobs: list[Job]) -> None:
         group = self._admit(jobs)
         if group:
             self._commit_and_learn(group)
+        if self.failure is None:
+            self._advance_change()
         if self._publish_due():
             self._publish()
         if self._snapshot_due():
@@ -249,7 +276,7 @@ class Worker:
             try:
                 self._refuse_if_unable()
                 version = self._store.journal.last_sequence + len(group)
-                group.append(admitted(job, self._store, self._learner, version))
+                group.append(admitted(job, self._store, self._succession, version))
             except EdgeCLError as error:
                 job.reply.set_exception(of_library(error))
                 continue
@@ -269,7 +296,8 @@ class Worker:
             raise Problem("disk-full", "there is no room left on the disk of the data folder")
 
     def _grows(self, operation: Operation) -> bool:
-        if self._keeps_everything or not isinstance(operation, Lesson):
+        keeps_everything = strategies.find(self._learner.strategy).needs.history
+        if keeps_everything or not isinstance(operation, Lesson):
             return True
         labels, contexts = self._learner.labels, (None, *self._learner.contexts)
         return any(s.label not in labels or s.context not in contexts for s in operation.samples)
@@ -308,7 +336,7 @@ class Worker:
     def _learn(self, job: Job, entry: Entry, reply: Reply) -> None:
         try:
             with self._meters.learn.labels(self.name).time(), self._changing:
-                entry.operation.apply(self._learner, entry.first_id)
+                self._succession.apply(entry.operation, entry.sequence, entry.first_id)
         except EdgeCLError as error:
             self._void(job, entry, error)
             return
@@ -317,11 +345,50 @@ class Worker:
             self._fail(f"operation {entry.sequence} cannot be learned: {error!r}", [job])
             return
         self._reporter.learned(entry)
+        if isinstance(entry.operation, ChangeStrategy) and self._succession.change:
+            self._succession.change.start()
+            self._change_failure = None
         self._sequence = entry.sequence
         self._unpublished = True
         self._meters.learned.labels(self.name).inc(len(entry.operation.samples))
         if job.until_learned:
             self._waiting.append((job, reply))
+
+    def _advance_change(self) -> None:
+        """Bring the change of strategy that is under way, if there is one, nearer to its end."""
+        change = self._succession.change
+        if change is None:
+            return
+        try:
+            if change.failure is not None:
+                raise change.failure
+            if change.built and change.catch_up(self._store.journal, self._sequence):
+                self._finish_change(change)
+        except JournalError as error:
+            self._note_disk(str(error))
+        except Exception as error:
+            self._give_up(change, error)
+
+    def _finish_change(self, change: Change) -> None:
+        journal = self._store.journal
+        sequence = journal.last_sequence + 1
+        entry = Entry(sequence, journal.next_id, FinishChange(change.sequence))
+        self._store.append([entry])
+        with self._changing:
+            self._succession.apply(entry.operation, sequence, entry.first_id)
+        self._reporter.learned(entry)
+        self._sequence = sequence
+        self._unpublished = True
+
+    def _give_up(self, change: Change, error: Exception) -> None:
+        """The serving learner goes on; what it learned meanwhile is its own already."""
+        log.error("learner %s: its strategy stays: %r", self.name, error)
+        with contextlib.suppress(JournalError):
+            # Else a replay builds it again, and gives it up again.
+            self._store.journal.void(change.sequence, f"given up: {error}")
+        self._change_failure = f"{change.wanted.strategy!r} was not built: {error}"
+        self._succession.change = None
+        self._unpublished = True
 
     def _void(self, job: Job, entry: Entry, error: EdgeCLError) -> None:
         """The learner refused what it had said it could learn: it changed nothing."""
@@ -358,11 +425,24 @@ class Worker:
             class_counts=learner.class_counts,
             ledger=learner.ledger(),
             memory_budget=learner.memory_budget,
+            strategy=learner.strategy,
+            options=learner.options,
+            change=self._change_note(),
+            change_failure=self._change_failure,
         )
+
+    def _change_note(self) -> dict[str, Any] | None:
+        change = self._succession.change
+        if change is None:
+            return None
+        wanted = change.wanted
+        return {"strategy": wanted.strategy, "options": wanted.options, "since": change.sequence}
 
     def _snapshot_due(self) -> bool:
         unsaved = self.unsaved_operations
-        if unsaved == 0 or self.failure or (self._saving and not self._saving.done()):
+        busy = self._saving is not None and not self._saving.done()
+        # A snapshot has no room for a learner that is being built: the journal has.
+        if unsaved == 0 or self.failure or busy or self._succession.change:
             return False
         age_s = time.monotonic() - self._saved_at
         if age_s >= SOONEST_S and self._store.over_size:
@@ -380,7 +460,8 @@ class Worker:
     def _save_as_wished(self) -> None:
         while self._wishes:
             wish = self._wishes.popleft()
-            if self.unsaved_operations and self.failure is None and self.alive:
+            saves = self.failure is None and self.alive and not self._succession.change
+            if saves and self.unsaved_operations:
                 self._save()
             if self._saving is None:
                 wish.set_result(None)
@@ -403,7 +484,7 @@ class Worker:
             self._publish()
         if self._saving:
             self._saving.result()
-        if self.failure is None and self.unsaved_operations:
+        if self.failure is None and self.unsaved_operations and not self._succession.change:
             self._save()
         self._save_as_wished()
 

@@ -223,12 +223,13 @@ class ReplayMemory:
 
     def rows(self, slots: Array) -> Batch:
         """The rows in `slots`, decoded to float32."""
+        return Batch(self._latents(slots), *self.labels(slots))
+
+    def labels(self, slots: Array) -> Int64:
+        """(3, n) class, context and id of the rows in `slots`."""
         rows = self._rows
-        return Batch(
-            self._latents(slots),
-            rows.classes[slots].astype(np.int64),
-            rows.contexts[slots].astype(np.int64),
-            rows.ids[slots].astype(np.int64),
+        return np.stack(
+            [a[slots].astype(np.int64) for a in (rows.classes, rows.contexts, rows.ids)]
         )
 
     def column(self, name: str) -> Array:

@@ -8,6 +8,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from edge_cl import strategies
+from edge_cl.options import parse_options
 from edge_cl.types import LatentSpec
 from service import conditions
 from service.conditions import (
@@ -19,11 +21,13 @@ from service.conditions import (
 )
 from service.errors import FieldError, Problem
 from service.gate import grant_of
+from service.operations import ChangeStrategy
 from service.registry import ServedLearner
 from service.routes.documents import json_answer, model_body, problems, read_model
 from service.schemas import LearnerChange, LearnerList, LearnerState, NewLearner
 from service.serving import Serving, serving_of
 from service.store import Origin
+from service.worker import View
 
 __all__ = ["etag", "learner_content", "router"]
 
@@ -70,37 +74,50 @@ async def show_learner(request: Request, learner: str) -> Response:
 @router.patch(
     "/v1/learners/{learner}",
     response_model=LearnerState,
-    responses=problems(400, 404, 408, 409, 412, 413, 415, 422, 503, 507),
+    responses={
+        202: {"model": LearnerState},
+        **problems(400, 404, 408, 409, 412, 413, 415, 422, 503, 507),
+    },
     openapi_extra=model_body(LearnerChange),
 )
 async def change_learner(request: Request, learner: str, if_match: IfMatch = None) -> Response:
-    """Change a learner's memory budget; the rest stays as it was created."""
+    """Change a learner's memory budget (200), or its strategy or options (202: it is built)."""
     serving = serving_of(request)
     served = serving.registry.get(learner)
-    wanted = (await read_model(request, LearnerChange)).model_dump(exclude_none=True)
-    budget, expected = wanted.pop("memory_budget", None), expected_versions(if_match)
-    check_expected(expected, served.worker.view.version)
-    _refuse_fixed(served, wanted)
-    if budget is not None and budget != served.worker.view.memory_budget:
-        await serving.set_budget(served, int(budget), expected)
-    return json_answer(learner_content(served), headers=etag(served))
+    wanted = await read_model(request, LearnerChange)
+    view, expected = served.worker.view, expected_versions(if_match)
+    check_expected(expected, view.version)
+    _refuse_another_extractor(served, wanted.extractor)
+    budget = int(wanted.memory_budget or view.memory_budget)
+    change = _wanted_change(view, wanted)
+    if change is not None and budget != view.memory_budget:
+        detail = "a change of the budget and one of the strategy are two requests"
+        raise Problem("invalid", detail).at("/memory_budget")
+    if budget != view.memory_budget:
+        await serving.set_budget(served, budget, expected)
+    if change is not None:
+        await serving.change_strategy(served, change, expected)
+    status = 200 if change is None else 202
+    return json_answer(learner_content(served), status, etag(served))
 
 
-def _refuse_fixed(served: ServedLearner, wanted: dict[str, Any]) -> None:
-    """Problem when a value differs from one that cannot be changed."""
-    origin = served.store.origin
-    current = {**asdict(origin), "options": served.store.learner.options}
-    faults = [
-        FieldError(f"/{name}", f"it is {current[name]!r} since the learner was created")
-        for name, value in wanted.items()
-        if value != current[name] and value != getattr(origin, name)
-    ]
-    if faults:
-        raise Problem(
-            "conflict",
-            f"{faults[0].pointer[1:]} cannot be changed: create another learner and teach it",
-            faults,
-        )
+def _wanted_change(view: View, wanted: LearnerChange) -> ChangeStrategy | None:
+    """What another strategy or other options were asked for; None if they are as they are."""
+    strategy = wanted.strategy or view.strategy
+    present = view.options if strategy == view.strategy else {}
+    kind = strategies.find(strategy)
+    given = {**present, **(wanted.options or {})}
+    options = parse_options(kind.options_type, given, strategy=strategy).model_dump(mode="json")
+    if (strategy, options) == (view.strategy, view.options):
+        return None
+    return ChangeStrategy(strategy, options)
+
+
+def _refuse_another_extractor(served: ServedLearner, wanted: str | None) -> None:
+    present = served.store.origin.extractor
+    if wanted is not None and wanted != present:
+        detail = f"it is {present!r} since the learner was created: create another and teach it"
+        raise Problem("conflict", detail).at("/extractor")
 
 
 @router.delete("/v1/learners/{learner}", status_code=204, responses=problems(404, 412, 503))
@@ -117,8 +134,10 @@ def learner_content(served: ServedLearner) -> dict[str, Any]:
     origin, worker, view = served.store.origin, served.worker, served.worker.view
     return {
         "name": served.name,
-        "strategy": origin.strategy,
-        "options": served.store.learner.options,
+        "strategy": view.strategy,
+        "options": view.options,
+        "change": view.change,
+        "change_failure": view.change_failure,
         "seed": origin.seed,
         "extractor": origin.extractor,
         "dim": origin.spec.dim,

@@ -1,4 +1,4 @@
-"""A learner that has learned gets another budget."""
+"""A learner that has learned gets another budget, or another strategy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 from edge_cl import LatentSpec, Learner, errors
 from edge_cl.checks import assert_same_state, stream
+from edge_cl.rebuild import Exemplars
 
 SPEC = LatentSpec(8, scale=0.02)
 
@@ -54,3 +55,110 @@ def test_a_budget_is_part_of_what_is_saved(tmp_path):
     assert_same_state(made, loaded)
     with pytest.raises(errors.InvalidOption, match="no size"):
         made.set_budget("some")
+
+
+def exemplars(learner):
+    """Latents and classes that the memory holds, as the strategy sees them."""
+    strategy = learner._strategy
+    batch = strategy.normalised(strategy.memory.all())
+    return batch.latents, batch.classes
+
+
+def test_a_strategy_is_built_from_the_exemplars_alone():
+    made = taught("replay", options={"memory_samples": 40})
+    latents, classes = exemplars(made)
+    made.change_strategy("ncm")
+    for c in range(6):
+        mean = latents[classes == c].mean(axis=0)
+        assert made._strategy.count[c] == (classes == c).sum()
+        np.testing.assert_allclose(made._strategy.total[c] / made._strategy.count[c], mean, 1e-5)
+    assert made.samples_seen == 600
+    assert made.labels == taught("replay").labels
+
+
+def test_a_sample_in_two_memories_is_learned_once_and_contexts_keep_together():
+    made = taught("replay", samples=90)
+    memory = made._strategy.memory
+    kept = Exemplars({"one": memory, "other": memory}, seed=1, by_context=True)
+    assert sorted(kept.ids.tolist()) == list(range(90))
+    assert kept.contexts.tolist() == sorted(kept.contexts.tolist())
+    latents = np.concatenate([batch.latents for batch in kept.batches()])
+    rows = {int(i): row for i, row in zip(memory.all().ids, memory.all().latents, strict=True)}
+    assert all((rows[int(i)] == row).all() for i, row in zip(kept.ids, latents, strict=True))
+    mixed = Exemplars({"one": memory}, seed=1)
+    assert mixed.contexts.tolist() != sorted(mixed.contexts.tolist())
+
+
+@pytest.mark.parametrize("selection", ["reservoir", "class_balanced", "herding", "ring", "share"])
+def test_another_codec_keeps_the_head_and_every_exemplar_that_fits(selection):
+    made = taught("slda_replay", 240, options={"codec": "float32", "selection": selection})
+    before = {name: array.copy() for name, array in made._strategy.arrays().items()}
+    rows = made._strategy.memory.all()
+    made.change_strategy("slda_replay", {"codec": "uint4"})
+    assert made.options["codec"] == "uint4"
+    assert made.options["selection"] == selection
+    assert sum(made.ledger().values()) <= made.memory_budget
+    for name in ("mean", "triangle", "weights", "count", "rng"):
+        assert before[name].tobytes() == made._strategy.arrays()[name].tobytes(), name
+    after, codec = made._strategy.memory.all(), made._strategy.memory.codec
+    kept = {int(i): n for n, i in enumerate(after.ids)}
+    assert set(kept) == set(rows.ids.tolist())
+    for n, i in enumerate(rows.ids):
+        difference = np.abs(rows.latents[n] - after.latents[kept[int(i)]]).max()
+        assert difference <= codec.error_bound() * 1.001
+    made.change_strategy("slda_replay", {"codec": "float32"})
+    assert sum(made.ledger().values()) <= made.memory_budget
+    assert set(made._strategy.memory.all().ids.tolist()) <= set(kept)
+
+
+def test_an_option_that_changes_what_the_head_means_builds_it_anew():
+    made = taught("replay")
+    weights = made._strategy.weights.copy()
+    made.change_strategy("replay", {"normalise": "l2"})
+    assert made.options["normalise"] == "l2"
+    assert not np.array_equal(weights, made._strategy.weights)
+    made.change_strategy("replay", {"hidden": [16]})
+    assert made._strategy.weights.size > weights.size
+    assert made.options["normalise"] == "l2"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "options", "error", "words"),
+    [
+        ("slda", "replay", {}, errors.Conflict, "keeps no exemplar of 6 of 6"),
+        ("ewc", "replay", {}, errors.Conflict, "teach a sample of each"),
+        ("slda", "slda", {"normalise": "l2"}, errors.Conflict, "keeps no exemplar"),
+        (
+            "latent_replay",
+            "joint",
+            {"codec": "float32"},
+            errors.BudgetExceeded,
+            "keeps every sample",
+        ),
+        ("replay", "ar1", {"hidden": [4096]}, errors.BudgetExceeded, "needed"),
+        ("replay", "ar1", {"hiden": [8]}, errors.InvalidOption, "hiden"),
+        ("replay", "best", {}, errors.UnknownStrategy, "best"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(old, new, options, error, words):
+    made = taught(old, memory_budget="16KiB")
+    before = made.to_bytes()
+    for attempt in (made.check_strategy, made.change_strategy):
+        with pytest.raises(error, match=words):
+            attempt(new, options)
+    assert made.to_bytes() == before
+
+
+def test_a_learner_that_has_learned_nothing_may_take_any_strategy():
+    made = Learner.create(strategy="slda", spec=SPEC)
+    made.change_strategy("ar1")
+    assert (made.strategy, made.samples_seen) == ("ar1", 0)
+
+
+def test_a_forgotten_class_is_no_obstacle_and_stays_forgotten():
+    made = taught("replay", samples=90)
+    made.forget(label="class 0")
+    made.change_strategy("slda_replay")
+    assert "class 0" not in made.labels
+    found = made.predict_latents(stream(SPEC, 30).latents, top_k=9)
+    assert all(label != "class 0" for one in found for label, _ in one.top)

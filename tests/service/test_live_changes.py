@@ -1,13 +1,18 @@
-"""A learner that serves gets another memory budget."""
+"""A learner that serves gets another memory budget, or another strategy."""
 
 from __future__ import annotations
 
+import shutil
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
-from serving_kit import DIM, add_learner, latent, lesson
+from serving_kit import DIM, Running, add_learner, latent, lesson, settings_for
 
+from edge_cl import Learner
+from service.changes import Succession
 from service.operations import decode
 
 LEARNER = "/v1/learners/l"
@@ -29,9 +34,12 @@ def scores(running):
 def learned_in_one_go(running):
     """Scores of a learner that learns the journal without ever stopping."""
     store = running.serving.registry.get("l").store
-    learner = store.origin.create()
+    succession, voided = Succession(store.origin.create()), store.journal.voided()
     for row in store.journal.rows():
-        decode(row.kind, row.header, row.payload).apply(learner, row.first_id)
+        if row.sequence not in voided:
+            operation = decode(row.kind, row.header, row.payload)
+            succession.replay(operation, row.sequence, row.first_id)
+    learner = succession.learner
     probe = np.array([one["latent"] for one in PROBE["samples"]], dtype=np.float32)
     return [list(one.top) for one in learner.predict_latents(probe, top_k=100)]
 
@@ -50,9 +58,11 @@ def test_a_budget_changes_while_it_serves_and_survives_a_kill(servers, start):
         state = answer.json()
         assert state["memory_used"] <= state["memory_budget"] <= 8192
         assert answer.headers["ETag"] == f'"v{state["version"]}"'
+    assert change(server.client, "replay").status_code == 202
     server.end(signal.SIGKILL)
     running = start()
-    assert running.client.get(LEARNER).json()["memory_budget"] == 3000
+    state = settled(running.client)
+    assert (state["memory_budget"], state["strategy"]) == (3000, "replay")
     assert 'edge_cl_memory_budget_bytes{learner="l"} 3000' in running.client.get("/metrics").text
     assert scores(running) == learned_in_one_go(running)
     teach(running.client, 5, 30)
@@ -93,3 +103,155 @@ def test_what_is_no_size_is_refused(latents, budget):
     before = latents.client.get(LEARNER).json()
     assert set_budget(latents.client, budget).status_code == (200 if budget is None else 422)
     assert latents.client.get(LEARNER).json() == before
+
+
+def change(client, strategy, **options):
+    return client.patch(LEARNER, json={"strategy": strategy, "options": options})
+
+
+def settled(client):
+    """The learner's state when nothing is being built any more."""
+    deadline = time.monotonic() + 30
+    while (state := client.get(LEARNER).json())["change"] is not None:
+        assert time.monotonic() < deadline, state
+        time.sleep(0.01)
+    return state
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Holds the building until it is set."""
+    opened, build = threading.Event(), Learner.with_strategy
+
+    def held(*arguments):
+        assert opened.wait(20)
+        return build(*arguments)
+
+    monkeypatch.setattr(Learner, "with_strategy", held)
+    yield opened
+    opened.set()
+
+
+def test_another_strategy_is_built_while_the_old_one_serves_and_learns(start, gate):
+    running = start(snapshot_operations=5)
+    client = running.client
+    add_learner(client, strategy="replay")
+    teach(client, 6)
+    answer = change(client, "slda_replay", shrinkage=0.1)
+    assert answer.status_code == 202, answer.text
+    begun = answer.json()
+    assert begun["strategy"] == "replay"
+    assert begun["change"]["strategy"] == "slda_replay"
+    assert begun["change"]["options"]["shrinkage"] == 0.1
+    # Two more classes come meanwhile, and a boundary; the old one learns them at once.
+    new = {"samples": [{"label": "new", "latent": latent(3, 9)}] * 3}
+    assert client.post(SAMPLES, json=new).status_code == 201
+    assert client.post(f"{LEARNER}/experience/end").status_code == 200
+    assert "new" in [label for label, _ in scores(running)[0]]
+    assert change(client, "gdumb").status_code == 409
+    assert set_budget(client, "100KiB").status_code == 409
+    assert client.post(f"{LEARNER}/undo").status_code == 409
+    assert client.get(LEARNER).json()["strategy"] == "replay"
+    gate.set()
+    state = settled(client)
+    assert (state["strategy"], state["change_failure"]) == ("slda_replay", None)
+    assert state["options"]["shrinkage"] == 0.1
+    assert state["samples_seen"] == 123
+    assert state["memory_used"] <= state["memory_budget"]
+    assert state["version"] == begun["version"] + 3
+    expected = learned_in_one_go(running)
+    assert scores(running) == expected
+    assert "new" in [label for label, _ in expected[0]]
+    running = start()
+    assert scores(running) == expected
+    assert running.client.get(LEARNER).json()["strategy"] == "slda_replay"
+    # What was changed can be undone like everything else, and done again.
+    undone = running.client.post(f"{LEARNER}/undo")
+    assert undone.status_code == 200, undone.text
+    assert running.client.get(LEARNER).json()["strategy"] == "replay"
+    back = running.client.post(f"{LEARNER}/rollback", json={"to": state["version"]})
+    assert back.status_code == 200, back.text
+    assert scores(running) == expected
+
+
+def test_a_change_that_a_crash_interrupts_is_finished_after_the_restart(start, gate, tmp_path):
+    running = start(snapshot_operations=4)
+    add_learner(running.client, strategy="replay")
+    teach(running.client, 5)
+    assert change(running.client, "latent_replay", hidden=[16]).status_code == 202
+    teach(running.client, 2, 5)
+    shutil.copytree(tmp_path / "data", tmp_path / "crashed")
+    gate.set()
+    for folder in ("crashed", "crashed"):
+        crashed = Running(settings_for(tmp_path / folder), None)
+        try:
+            state = settled(crashed.client)
+            assert (state["strategy"], state["options"]["hidden"]) == ("latent_replay", [16])
+            assert state["samples_seen"] == 140 + 20 * (state["version"] - 9)
+            assert scores(crashed) == learned_in_one_go(crashed)
+            teach(crashed.client, 1, 7)
+            assert scores(crashed) == learned_in_one_go(crashed)
+        finally:
+            crashed.close()
+
+
+def test_other_options_keep_the_head(latents):
+    client = latents.client
+    add_learner(client, "other", strategy="replay")
+    client.delete("/v1/learners/l")
+    add_learner(client, strategy="slda_replay", options={"codec": "float32"})
+    teach(client, 10)
+    before = scores(latents)
+    answer = client.patch(LEARNER, json={"options": {"codec": "uint4"}})
+    assert answer.status_code == 202
+    assert settled(client)["options"]["codec"] == "uint4"
+    assert scores(latents) == before
+    assert client.patch(LEARNER, json={"options": {"codec": "uint4"}}).status_code == 200
+    assert scores(latents) == learned_in_one_go(latents)
+
+
+def test_what_the_new_strategy_cannot_learn_ends_the_change_and_loses_nothing(start, gate):
+    running = start()
+    client = running.client
+    add_learner(client, strategy="replay", memory_budget=30_000)
+    teach(client, 5)
+    # It keeps everything: what fits now is soon too much.
+    assert change(client, "joint", codec="float32").status_code == 202
+    teach(client, 40, 5)
+    gate.set()
+    state = settled(client)
+    assert state["strategy"] == "replay"
+    assert "keeps every sample" in state["change_failure"]
+    assert state["samples_seen"] == 900
+    assert scores(running) == learned_in_one_go(running)
+    teach(client, 1, 45)
+    running = start()
+    assert scores(running) == learned_in_one_go(running)
+    assert running.client.get("/readyz").status_code == 200
+
+
+def test_changes_that_cannot_be_are_refused_at_once(start):
+    running = start(memory_budget="32KiB", learners_budget="70KiB")
+    client = running.client
+    add_learner(client)
+    teach(client, 2)
+    before = client.get(LEARNER).json()
+    refused = change(client, "replay")
+    assert refused.status_code == 409
+    assert "keeps no exemplar of 8 of 8 classes" in refused.json()["detail"]
+    assert change(client, "no").json()["type"].endswith("unknown-strategy")
+    assert change(client, "ncm", no=1).json()["type"].endswith("invalid-option")
+    both = client.patch(LEARNER, json={"strategy": "replay", "memory_budget": 1})
+    assert both.status_code == 422
+    assert client.patch(LEARNER, json={"extractor": "other"}).status_code == 409
+    assert client.get(LEARNER).json() == before
+    client.delete(LEARNER)
+    add_learner(client, strategy="replay")
+    teach(client, 2)
+    assert change(client, "multihead").status_code == 422
+    assert change(client, "gdumb").status_code == 202
+    settled(client)
+    add_learner(client, "other")
+    refused = change(client, "replay")
+    assert refused.status_code == 507
+    assert "while the new one is built" in refused.json()["detail"]
