@@ -119,6 +119,11 @@ class Predicted:
     version: int
     answer: Json = field(repr=False)
 
+    @property
+    def prediction_id(self) -> str:
+        """For feedback; empty if the service gave none."""
+        return str(self.answer.get("prediction_id") or "")
+
 
 def taught(response: httpx.Response) -> Taught:
     """Read the answer to taught samples."""

@@ -125,10 +125,11 @@ def teach_latents(
 
 
 def predict(
-    learner: str, image: Image, *, top_k: int = 1, context: str | None = None
+    learner: str, image: Image, *, top_k: int = 1, context: str | None = None, explain: int = 0
 ) -> Call[Predicted]:
-    """What one image shows."""
-    return image_call(f"{_path(learner)}/predict", _first, [image], _asked(top_k, context))
+    """What one image shows; `explain` adds so many of the nearest remembered samples."""
+    asked = _asked(top_k, context, explain)
+    return image_call(f"{_path(learner)}/predict", _first, [image], asked)
 
 
 def predict_many(
@@ -145,6 +146,41 @@ def predict_latents(
     body = {"samples": encoded_latents(latents)}
     path = f"{_path(learner)}/predict"
     return Call("POST", path, predicted, _asked(top_k, context), json=body)
+
+
+def feed_back(
+    learner: str,
+    prediction: Predicted | str,
+    *,
+    label: str | None = None,
+    correct: bool | None = None,
+    not_label: str | None = None,
+) -> Call[Json]:
+    """Say what a prediction should have been; exactly one of the three. It counts once.
+
+    Parameters
+    ----------
+    prediction
+        What `predict` returned, or its id.
+    label
+        What it is.
+    correct
+        Whether the label that was predicted is right.
+    not_label
+        A label that it does not have.
+    """
+    name = prediction if isinstance(prediction, str) else prediction.prediction_id
+    said = {"label": label, "correct": correct, "not": not_label}
+    body = {key: value for key, value in said.items() if value is not None}
+    path = f"{_path(learner)}/predictions/{quote(name, safe='')}/feedback"
+    return Call("POST", path, _json, json=body)
+
+
+def inbox(learner: str, *, limit: int = 50, unknown: bool = False) -> Call[list[Json]]:
+    """Recent predictions without feedback: unknown first, then the least sure."""
+    params = {"limit": str(limit), "unknown": str(unknown).lower()}
+    path = f"{_path(learner)}/inbox"
+    return Call("GET", path, lambda response: list(response.json()["items"]), params)
 
 
 def end_experience(learner: str, *, idempotency_key: str | None = None) -> Call[Json]:
@@ -242,8 +278,9 @@ def _samples(learner: str) -> str:
     return f"{_path(learner)}/samples"
 
 
-def _asked(top_k: int, context: str | None) -> dict[str, str]:
-    return {"top_k": str(top_k), **given(context=context)}
+def _asked(top_k: int, context: str | None, explain: int = 0) -> dict[str, str]:
+    wanted = {"explain": str(explain)} if explain else {}
+    return {"top_k": str(top_k), **wanted, **given(context=context)}
 
 
 def _json(response: httpx.Response) -> Json:

@@ -97,6 +97,8 @@ class AsyncClient:
     predict = _awaited(api.predict)
     predict_many = _awaited(api.predict_many)
     predict_latents = _awaited(api.predict_latents)
+    feed_back = _awaited(api.feed_back)
+    inbox = _awaited(api.inbox)
     end_experience = _awaited(api.end_experience)
     classes = _awaited(api.classes)
     state = _awaited(api.state)

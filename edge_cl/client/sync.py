@@ -100,6 +100,8 @@ class Client:
     predict = _blocking(api.predict)
     predict_many = _blocking(api.predict_many)
     predict_latents = _blocking(api.predict_latents)
+    feed_back = _blocking(api.feed_back)
+    inbox = _blocking(api.inbox)
     end_experience = _blocking(api.end_experience)
     classes = _blocking(api.classes)
     state = _blocking(api.state)

@@ -189,3 +189,25 @@ def test_the_service_describes_itself(client, learner):
     assert client.service()
     state = client.state()
     assert sum(state["memory"].values()) == state["memory_used"] <= state["memory_budget"]
+
+
+def test_a_prediction_is_explained_answered_and_leaves_the_inbox(
+    client, run, digit_images, tmp_path
+):
+    for label in LABELS[:2]:
+        client.teach_many(digit_images.train[label][:3], [label] * 3)
+    (tmp_path / "new.png").write_bytes(digit_images.train[LABELS[1]][5])
+    code, printed, _ = run("predict", tmp_path / "new.png", "--explain", 2)
+    assert code == exits.OK
+    assert "because of" in printed
+    asked = client.predict(digit_images.train[LABELS[2]][0], explain=3)
+    assert len(asked.answer["neighbours"]) == 3
+    waiting = client.inbox()
+    assert len(waiting) == 2
+    told = client.feed_back(asked, label=LABELS[2])
+    assert told["prediction_id"] == asked.prediction_id
+    assert client.feed_back(asked.prediction_id, label=LABELS[2]) == told
+    assert client.classes() == {LABELS[0]: 3, LABELS[1]: 3, LABELS[2]: 1}
+    assert len(client.inbox()) == 1
+    with pytest.raises(ServiceProblem, match="other feedback"):
+        client.feed_back(asked, label=LABELS[0])
