@@ -1,15 +1,15 @@
 """What a strategy does about lessons that were wrong: the half of the plug-in surface for that.
 
 A strategy whose state is a sum over samples overrides `unlearn`, `absorb` and
-`merge_class`, and says so in `subtracts`: for it a correction is exact. All others get
-what follows from the declaration of their state, and are corrected approximately.
+`merge_class`, and says so in `subtracts` and `forgetting`. All others get what
+follows from the declaration of their state, and are corrected approximately.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class Unlearning:
     """There are sums over samples, of which any sample can be taken out again."""
     class_stands_alone: ClassVar[bool] = False
     """What is known of a class lies in arrays of its own, and can be cleared exactly."""
+    forgetting: ClassVar[Literal["exact", "approximate"]] = "approximate"
+    """Whether taking a sample out leaves nothing of it."""
     learns_denials: ClassVar[bool] = False
     """It can learn from one latent what that is not."""
 
@@ -50,7 +52,7 @@ class Unlearning:
     @property
     def is_exact(self) -> bool:
         """Whether nothing but sums over samples decides what it predicts now."""
-        return self.subtracts
+        return self.forgetting == "exact"
 
     @property
     def can_deny(self) -> bool:

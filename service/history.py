@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from edge_cl.errors import CheckpointError, EdgeCLError
@@ -20,9 +21,12 @@ from service.errors import Problem
 from service.journal import Journal
 from service.operations import decode
 from service.records import Damage
-from service.snapshots import DamagedSnapshot, Snapshot, Snapshots
+from service.snapshots import DamagedSnapshot, Snapshot, Snapshots, read_snapshot, write_snapshot
 
 __all__ = ["History", "Reach"]
+
+NEAR = 16
+"""Operations between a version that was made again and the state that is kept near it."""
 
 Which = TypeVar("Which")
 
@@ -77,6 +81,9 @@ class History:
         Makes the learner that has learned nothing.
     journal, snapshots, checkpoints
         Where states and operations are.
+    near
+        File for the state a little before the last version that was made again, so that
+        the next steps back are short; nothing relies on it.
     most
         Operations that may be learned again to go back.
     """
@@ -87,6 +94,7 @@ class History:
         journal: Journal,
         snapshots: Snapshots,
         checkpoints: Checkpoints,
+        near: Path,
         most: int,
     ) -> None:
         self._empty = empty
@@ -94,6 +102,8 @@ class History:
         self._snapshots = snapshots
         self._checkpoints = checkpoints
         self.most = most
+        self._near_path = near
+        self._near: int | None = None
 
     def undoable(self) -> int:
         """The last operation that is not undone yet.
@@ -144,7 +154,7 @@ class History:
         voided = self._journal.voided()
         return Reach(
             self._snapshots.sequences(),
-            [one.version for one in self._checkpoints.all()],
+            [one.version for one in self._checkpoints.all()] + [self._near or 0],
             [sequence for sequence in self._journal.restores() if sequence not in voided],
             self._journal.fact("retired_sequence"),
             self._journal.damages(),
@@ -167,6 +177,9 @@ class History:
         for one in self._checkpoints.all():
             if one.version == version:
                 yield from _read(self._checkpoints.read, one)
+        if version == self._near:
+            with contextlib.suppress(DamagedSnapshot):
+                yield read_snapshot(self._near_path, version).body
         yield from _read(self._snapshots.read, version)
 
     def _continued(self, learner: Learner, base: int, version: int) -> Learner:
@@ -174,6 +187,8 @@ class History:
         for row in self._journal.rows(base):
             if row.sequence > version:
                 break
+            if row.sequence == version - NEAR and row.sequence > base + NEAR:
+                self._keep_near(row.sequence - 1, row.first_id, learner)
             if row.sequence in voided:
                 continue
             try:
@@ -183,6 +198,12 @@ class History:
                 detail = f"operation {row.sequence} cannot be learned again: {error}"
                 raise Problem("conflict", detail) from error
         return succession.learner
+
+    def _keep_near(self, version: int, next_id: int, learner: Learner) -> None:
+        self._near = None
+        with contextlib.suppress(OSError):
+            write_snapshot(self._near_path, version, next_id, learner.to_bytes())
+            self._near = version
 
 
 def _read(read: Callable[[Which], Snapshot], which: Which) -> Iterator[bytes]:

@@ -248,6 +248,9 @@ class StrategyNote(BaseModel):
     summary: str
     paper: str
     needs: dict[str, Any]
+    corrections: dict[str, Any] = Field(
+        description="`forgetting` is exact or approximate; `denials`: learns what a sample is not."
+    )
     options: dict[str, Any] = Field(description="JSON schema of its options.")
 
 

@@ -7,6 +7,7 @@
                   journal.watermark
                   snapshots/       the last two saved learners
                   checkpoints/     named ones
+                  near.snapshot    makes the next step back a short one
                   quarantine/      damaged files, kept for whoever wants to look
 
 A learner is its newest readable snapshot and the operations after it.
@@ -130,7 +131,12 @@ class Store:
             past = past or Past()
             self.checkpoints = Checkpoints(folder / "checkpoints", past.checkpoint_bytes)
             self.history = History(
-                self.origin.create, self.journal, self._snapshots, self.checkpoints, past.operations
+                self.origin.create,
+                self.journal,
+                self._snapshots,
+                self.checkpoints,
+                folder / "near.snapshot",
+                past.operations,
             )
         except BaseException:
             self.journal.close()

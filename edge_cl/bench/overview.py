@@ -49,12 +49,14 @@ def overview(results: Mapping[str, Any]) -> str:
         f"Final accuracy in per cent on {settings['pack']} latents "
         f"({settings['train'] or 'all'} samples, each once; mean ± standard deviation over "
         f"orders), at {' / '.join(budgets)}: – is a budget or a stream that the strategy cannot "
-        "run in. µs is the processor time of learning one sample. All figures, and what the "
+        "run in. µs is the processor time of learning one sample. forgets: whether a sample "
+        "taken out leaves nothing; not: whether it learns what a sample is not "
+        "([correcting](../api.md#correcting)). All figures, and what the "
         "columns mean: [results](../results/strategies.md). Made by `edge-cl bench overview`.",
         "",
     ]
-    lines += [_line(("strategy", "what it does", "needs", *scenarios, "µs"))]
-    lines += [_line(("---", "---", "---", *["--:"] * (len(scenarios) + 1)))]
+    lines += [_line(("strategy", "what it does", "needs", "forgets", "not", *scenarios, "µs"))]
+    lines += [_line((*["---"] * 5, *["--:"] * (len(scenarios) + 1)))]
     for name in strategies.names():
         lines.append(_line((*_words(name), *_figures(name, rows, scenarios, budgets))))
     return "\n".join(lines) + "\n"
@@ -65,10 +67,13 @@ def measured(results: Mapping[str, Any]) -> set[str]:
     return {row["strategy"] for row in results["rows"] if row["runs"]}
 
 
-def _words(name: str) -> tuple[str, str, str]:
+def _words(name: str) -> tuple[str, ...]:
     described = strategies.describe(name)
     needs = ", ".join(NEEDS[need] for need, holds in described["needs"].items() if holds)
-    return f"[{name}]({name}.md)", described["summary"].replace("|", "/"), needs or "–"
+    corrections = described["corrections"]
+    denials = "yes" if corrections["denials"] else "–"
+    summary = described["summary"].replace("|", "/")
+    return f"[{name}]({name}.md)", summary, needs or "–", corrections["forgetting"], denials
 
 
 def _figures(

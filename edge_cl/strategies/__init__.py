@@ -78,5 +78,9 @@ def describe(name: str) -> dict[str, Any]:
         "summary": (inspect.getdoc(strategy) or "").split("\n\n")[0].replace("\n", " "),
         "paper": strategy.paper,
         "needs": asdict(strategy.needs),
+        "corrections": {
+            "forgetting": strategy.forgetting,
+            "denials": strategy.learns_denials,
+        },
         "options": strategy.options_type.model_json_schema(),
     }

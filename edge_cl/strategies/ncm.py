@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class NCM(Strategy):
     paper: ClassVar[str] = "Mensink et al. 2013, doi:10.1109/TPAMI.2013.83, eq. 1"
     options_type: ClassVar[type[Options]] = Options
     subtracts: ClassVar[bool] = True
+    forgetting: ClassVar[Literal["exact", "approximate"]] = "exact"
     class_stands_alone: ClassVar[bool] = True
 
     total: Float64

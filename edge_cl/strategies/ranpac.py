@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -52,6 +52,7 @@ class RanPAC(Strategy):
     paper: ClassVar[str] = "McDonnell et al. 2023, arXiv:2307.02251, eq. 2 and 4"
     options_type: ClassVar[type[Options]] = RanPACOptions
     subtracts: ClassVar[bool] = True
+    forgetting: ClassVar[Literal["exact", "approximate"]] = "exact"
 
     gram: Array
     prototypes: Array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -34,6 +34,7 @@ class SLDA(Strategy):
     paper: ClassVar[str] = "Hayes & Kanan 2020, arXiv:1909.01520, eq. 2 to 6"
     options_type: ClassVar[type[Options]] = SLDAOptions
     subtracts: ClassVar[bool] = True
+    forgetting: ClassVar[Literal["exact", "approximate"]] = "exact"
 
     mean: Array
     count: Array

@@ -242,11 +242,6 @@ class SLDAReplay(GradientStrategy):
                 self.flushed[0] += PENDING
 
     @property
-    def is_exact(self) -> bool:
-        """Sums of 16 bits, and a head that does not subtract."""
-        return False
-
-    @property
     def can_deny(self) -> bool:
         """The head can; the statistics cannot."""
         return self._now.head

@@ -10,6 +10,8 @@ from serving_kit import add_learner, lesson
 from test_correcting import LEARNER, SAMPLES, correct_everything, counts, folder, labels  # noqa: F401
 from test_recovery import damage, restart_after, scores, uninterrupted
 
+from service.operations import Lesson
+
 
 def state(running):
     store = running.serving.registry.get("l").store
@@ -281,3 +283,24 @@ def test_a_checkpoint_needs_a_name(latents):
     for name in ("", "a/b", "..", "-x", "x" * 65):
         answer = latents.client.post(f"{LEARNER}/checkpoints", json={"name": name})
         assert answer.status_code == 422, name
+
+
+def test_the_next_steps_back_are_short(start, monkeypatch):
+    running = start()
+    add_learner(running.client, strategy="slda")
+    states = {}
+    for number in range(1, 41):
+        running.client.post(SAMPLES, json=lesson(number % 5, seed=number))
+        if number > 35:
+            states[number] = state(running)
+    learned = []
+    apply = Lesson.apply
+    monkeypatch.setattr(Lesson, "apply", lambda *call: learned.append(call[2]) or apply(*call))
+    costs = []
+    for to in (39, 38, 37, 36):
+        learned.clear()
+        assert undo(running).json()["to"] == to
+        assert state(running) == states[to]
+        costs.append(len(learned))
+    assert costs[0] == 39
+    assert max(costs[1:]) <= 16
