@@ -87,7 +87,7 @@ def test_every_route_says_what_it_takes_and_answers(latents):
                 assert operation["requestBody"]["content"], (path, method)
     content = spec["paths"]["/v1/learners/{learner}/samples"]["post"]["requestBody"]["content"]
     assert set(content) == {
-        "multipart/form-data", "application/json", "application/x-ndjson",
+        "multipart/form-data", "application/json", "application/x-ndjson", "application/zip",
         "image/jpeg", "image/png", "image/webp",
     }  # fmt: skip
 
