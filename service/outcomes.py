@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from edge_cl.errors import EdgeCLError
-from edge_cl.monitoring import Tally
+from edge_cl.monitoring import Alarm, Monitor, Tally
 from edge_cl.published import Published
 from edge_cl.types import Array
-from service.operations import Sample
+from service.corrections import MergeClasses, RenameClass
+from service.operations import Operation, Sample
 
-__all__ = ["tallied", "tested"]
+__all__ = ["recorded", "tallied", "tested"]
 
 
 def tested(
@@ -43,6 +44,15 @@ def tested(
                     unknown=one.unknown,
                 )
     return tuple(found)
+
+
+def recorded(monitor: Monitor, operation: Operation) -> list[Alarm]:
+    """Note an operation that was applied in the learner's record."""
+    if isinstance(operation, RenameClass):
+        monitor.rename(operation.label, operation.name)
+    elif isinstance(operation, MergeClasses):
+        monitor.rename(operation.label, operation.into)
+    return monitor.observe([sample.outcome for sample in operation.samples])
 
 
 def tallied(samples: Sequence[Sample]) -> Tally:

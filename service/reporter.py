@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edge_cl.monitoring import Monitor
 from service.events import Events
 from service.operations import Lesson
+from service.outcomes import recorded
 from service.records import Entry
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Reporter:
         """An operation was applied."""
         operation, version = entry.operation, entry.sequence
         outcomes = [sample.outcome for sample in operation.samples]
-        alarms = self._monitor.observe(outcomes)
+        alarms = recorded(self._monitor, operation)
         if not isinstance(operation, Lesson):
             self._emit("changed", version=version, operation=operation.kind)
             return

@@ -36,6 +36,7 @@ from service.checkpoints import Checkpoints
 from service.history import History, Reach
 from service.journal import JournalError
 from service.operations import decode
+from service.outcomes import recorded
 from service.recall import recalled, recalled_class
 from service.records import Damage, Entry, Keep, Past
 from service.recovery import Saved, open_journal
@@ -239,7 +240,7 @@ class Store:
                 try:
                     operation = decode(row.kind, row.header, row.payload)
                     self.succession.replay(operation, row.sequence, row.first_id)
-                    self.monitor.observe([sample.outcome for sample in operation.samples])
+                    recorded(self.monitor, operation)
                 except MissingExtra as error:
                     self.failure = f"operation {row.sequence} cannot be learned: {error}"
                     return

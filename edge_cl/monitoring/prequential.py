@@ -116,6 +116,19 @@ class Monitor:
             found = [self._count(*pair) for pair in zip(outcomes, known, strict=True)]
         return [alarm for alarm in found if alarm is not None]
 
+    def rename(self, label: str, name: str) -> None:
+        """A class has another name now; one that had it before is the same class now."""
+        with self._lock:
+            if label == name or not self._total.has(label):
+                return
+            if not self._total.has(name):
+                self._total.rename(label, name)
+                return
+            row, target = self._total.merge(label, name)
+            self._fading[row] = 0
+            for column in ("row", "column"):
+                self._recent[column][self._recent[column] == row] = target
+
     def report(self) -> dict[str, Any]:
         """Everything, for a JSON answer."""
         with self._lock:
@@ -251,9 +264,7 @@ class Monitor:
         return self._recent[: min(self.samples, WINDOW_SAMPLES)]
 
     def _window(self) -> Tally:
-        tally = Tally()
-        for label in self._total.labels[1:]:
-            tally.number(label)
+        tally = self._total.like()
         for row, column, confidence, right in self._window_rows().tolist():
             tally.count(row, column, confidence, right)
         return tally

@@ -34,6 +34,10 @@ class Tally:
         self._correct: Array = np.zeros(1, dtype=np.int64)
         self._bins: Float64 = np.zeros((3, BINS))
 
+    def has(self, label: str) -> bool:
+        """Whether `label` has a row of its own."""
+        return label in self._numbers
+
     def knows(self, label: str) -> bool:
         """Whether `label` came before; once the rows are used up, every label may have."""
         return label in self._numbers or len(self.labels) > MOST_CLASSES
@@ -66,6 +70,31 @@ class Tally:
         self._matrix = np.pad(self._matrix, ((0, 1), (0, 1)))
         self._correct = np.pad(self._correct, (0, 1))
         return self._numbers[label]
+
+    def like(self) -> Tally:
+        """A tally of the same rows that has counted nothing."""
+        twin = Tally()
+        zeros = {name: np.zeros_like(array) for name, array in self.arrays().items()}
+        twin.restore(list(self.labels), zeros)
+        return twin
+
+    def rename(self, label: str, name: str) -> None:
+        """Give a class another name, which no other class has."""
+        row = self._numbers.pop(label)
+        self.labels[row] = name
+        self._numbers[name] = row
+
+    def merge(self, label: str, into: str) -> tuple[int, int]:
+        """Add the counts of one class to another's; returns both rows.
+
+        What was an error between the two when it was made stays one.
+        """
+        target, row = self.number(into), self._numbers.pop(label)
+        for counts in (self._matrix, self._matrix.T, self._correct):
+            counts[target] += counts[row]
+            counts[row] = 0
+        self.labels[row] = ""
+        return row, target
 
     def add(self, label: str, predicted: str, confidence: float) -> bool:
         """Count one prediction; returns whether it was right."""
@@ -104,7 +133,7 @@ class Tally:
     def restore(self, labels: list[str], arrays: Mapping[str, Array]) -> None:
         """Become the tally with these labels and `arrays`."""
         self.labels = labels
-        self._numbers = {label: row for row, label in enumerate(labels) if row != OTHER}
+        self._numbers = {label: row for row, label in enumerate(labels) if label}
         self._matrix, self._correct = arrays["matrix"].copy(), arrays["correct"].copy()
         self._bins = arrays["bins"].copy()
 

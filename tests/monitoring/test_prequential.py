@@ -119,3 +119,30 @@ def test_any_number_of_classes_stays_bounded():
     assert monitor.size_bytes < 350_000
     monitor.observe(outcomes(100, classes=2000))
     assert monitor.report()["since_start"]["known_samples"] >= 100
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_renamed_class_and_a_merged_one_are_counted_under_the_name_they_have_now(kept):
+    stream, monitor = outcomes(1300, seed=10), Monitor()
+    monitor.observe(stream)
+    monitor.rename("c0", "cup")
+    monitor.rename("c1", "c2")
+    monitor.rename("never taught", "c2")
+    if kept:
+        monitor = Monitor.from_bytes(monitor.to_bytes())
+    now = {"c0": "cup", "c1": "c2"}
+    for part, rows in (("since_start", stream), ("window", stream[-WINDOW_SAMPLES:])):
+        report = monitor.report()[part]
+        assert report["correct"] == sum(hits(rows))
+        labels = report["confusion"]["labels"]
+        assert set(labels) == {"cup", "c2", "c3"}
+        for i, label in enumerate(labels):
+            for j, predicted in enumerate(labels):
+                count = sum(
+                    (now.get(one.label, one.label), now.get(one.predicted, one.predicted))
+                    == (label, predicted)
+                    for one in rows
+                )
+                assert report["confusion"]["matrix"][i][j] == count
+    monitor.observe([Outcome("c1", "c2", 0.5), Outcome("cup", "cup", 0.5)])
+    assert monitor.report()["since_start"]["known_samples"] == 1

@@ -184,3 +184,18 @@ def test_the_rate_of_unknown_is_a_setting_and_a_parameter(start):
     assert unknown(false_reject_rate=0.999) == [True, True]
     refused = running.client.post("/v1/learners/l/predict?false_reject_rate=1", json=body)
     assert refused.status_code == 422
+
+
+def test_a_renamed_class_keeps_its_record_over_a_restart(start):
+    running = start()
+    add_learner(running.client)
+    teach(running.client, 0, 1)
+    teach(running.client, 0, 1, seed=3)
+    classes = "/v1/learners/l/classes"
+    assert running.client.patch(f"{classes}/class 0", json={"name": "cup"}).is_success
+    before = running.client.get(METRICS).json()
+    assert before["since_start"]["confusion"]["labels"] == ["cup", "class 1"]
+    assert running.client.post(f"{classes}/cup/merge", json={"into": "class 1"}).is_success
+    before = running.client.get(METRICS).json()
+    assert before["since_start"]["confusion"]["matrix"] == [[2]]
+    assert start().client.get(METRICS).json() == before
