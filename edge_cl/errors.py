@@ -6,6 +6,8 @@
     ├── InvalidInput              what the caller sent cannot be used (HTTP 422)
     │   ├── InvalidImage          bytes that are no image, truncated, or animated beyond use
     │   ├── InvalidLatent         wrong width, type, or values that are not finite
+    │   ├── InvalidSound          bytes that are no WAV file, or one of a kind that is not taken
+    │   ├── InvalidSeries         sensor readings of the wrong shape, or not finite
     │   ├── InvalidLabel          empty, too long, or not a string
     │   ├── InvalidOption         an option that the strategy does not have, or a bad value
     │   ├── UnknownStrategy       a strategy name that is not in the table
@@ -40,6 +42,14 @@ class InvalidImage(InvalidInput):
 
 class InvalidLatent(InvalidInput):
     """Latents of the wrong width or type, or with values that are not finite."""
+
+
+class InvalidSound(InvalidInput):
+    """The bytes are no WAV file that can be used."""
+
+
+class InvalidSeries(InvalidInput):
+    """Sensor readings of the wrong shape, or that are not finite."""
 
 
 class InvalidLabel(InvalidInput):

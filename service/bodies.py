@@ -18,11 +18,13 @@ from service.errors import Faults, FieldError, Problem
 from service.intake import Body
 from service.multipart import Part, read_parts
 
-__all__ = ["IMAGE_TYPES", "Item", "json_item", "read_items"]
+__all__ = ["IMAGE_TYPES", "SOUND_TYPES", "Item", "json_item", "read_items"]
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
+SOUND_TYPES = ("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave")
 TEXTS = ("label", "context", "device", "captured_at")
-PAYLOADS = ("image_b64", "latent", "latent_b64")
+PAYLOADS = ("image_b64", "latent", "latent_b64", "audio_b64", "series")
+FIELD_OF = {"image_b64": "image", "audio_b64": "sound", "series": "series"}
 KNOWN = frozenset((*TEXTS, *PAYLOADS, "dtype"))
 LARGE_BYTES = 65_536
 
@@ -41,6 +43,10 @@ class Item:
         An encoded image, or (H, W, 3) pixels, or None.
     latent
         Numbers, or the bytes of a latent vector, or None.
+    sound
+        A WAV file, or None.
+    series
+        Rows of sensor readings, or None.
     dtype
         What the client says the latent's bytes are.
     label, context, device, captured_at
@@ -50,6 +56,8 @@ class Item:
     pointer: str
     image: bytes | UInt8 | None = None
     latent: list[Any] | bytes | None = None
+    sound: bytes | None = None
+    series: list[Any] | None = None
     dtype: Any = None
     label: Any = None
     context: Any = None
@@ -61,7 +69,12 @@ class Item:
         latent = self.latent if self.latent is None else repr(self.latent)
         texts = [repr(getattr(self, name)) for name in TEXTS]
         image = None if self.image is None else hashlib.sha256(bytes(self.image)).digest()
-        return [image, latent, *texts]
+        parts = [image, latent, *texts]
+        if self.sound is not None:
+            parts += ["sound", hashlib.sha256(self.sound).digest()]
+        if self.series is not None:
+            parts += ["series", repr(self.series)]
+        return parts
 
 
 async def read_items(request: Request, body: Body, max_samples: int) -> list[Item]:
@@ -78,6 +91,8 @@ async def read_items(request: Request, body: Body, max_samples: int) -> list[Ite
         items = _form_items(await read_parts(content_type, body, 5 * max_samples))
     elif kind in IMAGE_TYPES:
         items = [Item("", image=await body.read(), **_query(request))]
+    elif kind in SOUND_TYPES:
+        items = [Item("", sound=await body.read(), **_query(request))]
     elif kind == "application/json":
         items = await _off_loop(_json_items, await body.read(), max_samples)
     elif kind in ("application/x-ndjson", "application/ndjson"):
@@ -126,7 +141,8 @@ def _form_items(parts: list[Part]) -> list[Item]:
     return [
         Item(
             f"/file/{row}",
-            image=bytes(file.content),
+            image=None if _is_sound(file) else bytes(file.content),
+            sound=bytes(file.content) if _is_sound(file) else None,
             label=_nth(columns["label"], row),
             context=_nth(columns["context"], row),
             device=_nth(columns["device"], row),
@@ -134,6 +150,11 @@ def _form_items(parts: list[Part]) -> list[Item]:
         )
         for row, file in enumerate(files)
     ]
+
+
+def _is_sound(file: Part) -> bool:
+    """Whether the first bytes are those of a WAV file; everything else is taken for an image."""
+    return file.content[:4] == b"RIFF" and file.content[8:12] == b"WAVE"
 
 
 def _nth(texts: list[str], row: int) -> str | None:
@@ -209,7 +230,7 @@ def json_item(pointer: str, sample: Any) -> Item:
         raise Problem("invalid", detail).at(pointer)
     payload = _payload(f"{pointer}/{given[0]}", given[0], sample[given[0]])
     texts = {name: sample.get(name) for name in (*TEXTS, "dtype")}
-    name = "image" if given[0] == "image_b64" else "latent"
+    name = FIELD_OF.get(given[0], "latent")
     return Item(pointer, **{name: payload}, **texts)
 
 
@@ -217,6 +238,10 @@ def _payload(pointer: str, name: str, value: Any) -> Any:
     if name == "latent":
         if not isinstance(value, list):
             raise Problem("invalid-latent", "a latent is a list of numbers").at(pointer)
+        return value
+    if name == "series":
+        if not isinstance(value, list):
+            raise Problem("invalid", "a series is a list of rows of numbers").at(pointer)
         return value
     if not isinstance(value, str):
         raise Problem("invalid", f"{name} is a string of base64").at(pointer)

@@ -388,7 +388,9 @@ def _size_bytes(piece: Piece) -> int:
     item = piece.content
     if isinstance(item, Problem):
         return 0
-    return len(item.image or b"") + 32 * len(item.latent or b"")
+    readings = sum(len(row) if isinstance(row, list) else 1 for row in item.series or ())
+    encoded = len(item.image or b"") + len(item.sound or b"")
+    return encoded + 32 * (len(item.latent or b"") + readings)
 
 
 def _encoded(job: BulkJob) -> bytes:

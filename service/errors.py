@@ -70,8 +70,8 @@ KINDS: dict[str, Kind] = {
     "media-type": Kind(
         415,
         "The body's type is not understood",
-        "Send multipart/form-data, image/jpeg, image/png, image/webp, application/json or "
-        "application/x-ndjson, or application/zip to teach, without Content-Encoding.",
+        "Send multipart/form-data, image/jpeg, image/png, image/webp, audio/wav, application/json "
+        "or application/x-ndjson, or application/zip to teach, without Content-Encoding.",
     ),
     "invalid": Kind(422, "A value cannot be used", "errors[] names each field."),
     "invalid-image": Kind(

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_cl.errors import EdgeCLError
 from edge_cl.extractor import ImageLimits
+from edge_cl.frontends import Frontend
 from edge_cl.latents import LARGEST_LATENT
 from edge_cl.names import checked_name
 from edge_cl.types import Array, LatentSpec
@@ -45,8 +46,25 @@ class LatentMaker:
         self._limits = limits
         self._meters = meters
 
-    def latents(self, items: Sequence[Item], spec: LatentSpec, takes_images: bool) -> Array:
+    def latents(
+        self,
+        items: Sequence[Item],
+        spec: LatentSpec,
+        takes_images: bool,
+        frontend: Frontend | None = None,
+    ) -> Array:
         """(N, D) uint8 codes if every sample has them, else float32.
+
+        Parameters
+        ----------
+        items
+            The samples.
+        spec
+            What the learner's latents are.
+        takes_images
+            Whether the extractor makes them.
+        frontend
+            Makes them of recordings, if the learner has one.
 
         Raises
         ------
@@ -61,24 +79,39 @@ class LatentMaker:
             images = {}
             for row in chunk:
                 with faults.collected():
-                    if items[row].image is None:
-                        rows[row] = _latent(items[row], spec)
+                    item = items[row]
+                    if item.image is not None:
+                        images[row] = self._pixels(item, takes_images, frontend)
+                    elif item.sound is not None or item.series is not None:
+                        rows[row] = self._recorded(item, takes_images, frontend)
                     else:
-                        images[row] = self._pixels(items[row], takes_images)
+                        rows[row] = _latent(item, spec)
             if images and not faults:
                 self._extract(images, rows)
         faults.raise_any()
         return _matrix([row for row in rows if row is not None], spec)
 
-    def _pixels(self, item: Item, takes_images: bool) -> Array:
-        pointer = f"{item.pointer}/image_b64" if item.pointer.startswith("/samples") else ""
+    def _recorded(self, item: Item, takes_images: bool, frontend: Frontend | None) -> Array:
+        """The codes of a sound or a series."""
+        name, field = ("sound", "audio_b64") if item.series is None else ("series", "series")
+        pointer = _pointer(item, field)
+        if frontend is None or frontend.name != name:
+            raise Problem("invalid", _refusal(takes_images, frontend)).at(pointer)
+        try:
+            with self._meters.predict.labels("extract").time():
+                return frontend.code(item.sound if name == "sound" else item.series)
+        except EdgeCLError as error:
+            raise of_library(error).at(pointer) from error
+
+    def _pixels(self, item: Item, takes_images: bool, frontend: Frontend | None) -> Array:
+        pointer = _pointer(item, "image_b64")
         if self._extractor is None or item.image is None or not takes_images:
-            raise Problem("invalid", "this learner takes latents only").at(pointer or item.pointer)
+            raise Problem("invalid", _refusal(takes_images, frontend)).at(pointer)
         try:
             with self._meters.predict.labels("decode").time():
                 return self._extractor.prepare(item.image, self._limits)
         except EdgeCLError as error:
-            raise of_library(error).at(pointer or item.pointer) from error
+            raise of_library(error).at(pointer) from error
 
     def _extract(self, images: dict[int, Array], rows: list[Array | None]) -> None:
         assert self._extractor is not None
@@ -86,6 +119,17 @@ class LatentMaker:
             codes = self._extractor.extract(np.stack(list(images.values())))
         for row, code in zip(images, codes, strict=True):
             rows[row] = code
+
+
+def _pointer(item: Item, field: str) -> str:
+    return f"{item.pointer}/{field}" if item.pointer.startswith("/samples") else item.pointer
+
+
+def _refusal(takes_images: bool, frontend: Frontend | None) -> str:
+    """What a learner takes, to who sent something else."""
+    if frontend is not None:
+        return f"this learner takes {frontend.takes}, or latents"
+    return f"this learner takes {'images, or latents' if takes_images else 'latents only'}"
 
 
 def checked_samples(items: Sequence[Item]) -> tuple[Sample, ...]:

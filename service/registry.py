@@ -13,10 +13,12 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_cl.errors import EdgeCLError, ExtractorMismatch
+from edge_cl.frontends import Frontend, frontend
 from edge_cl.types import LatentSpec
 from service.ballast import Ballast
 from service.conditions import check_expected
@@ -63,6 +65,15 @@ class ServedLearner:
     def spec(self) -> LatentSpec:
         """What its latents are."""
         return self.store.origin.spec
+
+    @cached_property
+    def frontend(self) -> Frontend | None:
+        """What makes its latents of recordings, if anything does."""
+        described = self.store.origin.frontend
+        if described is None:
+            return None
+        options = {name: value for name, value in described.items() if name != "name"}
+        return frontend(described["name"], options)
 
     def close(self) -> None:
         """Answer what waits, save, let go."""

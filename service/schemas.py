@@ -52,6 +52,12 @@ class NewLearner(Strict):
     dim: Annotated[StrictInt, Field(ge=1, le=65_536)] | None = Field(
         None, description="Width of float32 latents that clients send themselves."
     )
+    frontend: StrictStr | None = Field(
+        None, description="`sound` or `series`, for recordings instead of images."
+    )
+    frontend_options: dict[StrictStr, Any] | None = Field(
+        None, description="Of `series`: channels, centre, scale."
+    )
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = Field(
         None, description="Of the random generator."
     )
@@ -95,6 +101,9 @@ class LearnerState(BaseModel):
     change_failure: str | None = Field(description="Why the last change was given up, if it was.")
     seed: int
     extractor: str | None
+    frontend: dict[str, Any] | None = Field(
+        description="Name and options of the front end, if it has one."
+    )
     dim: int
     memory_budget: int
     memory_used: int

@@ -311,7 +311,7 @@ class Serving:
 
     def _latents(self, served: ServedLearner, items: Sequence[Item]) -> Array:
         takes_images = served.store.origin.extractor is not None
-        return self._maker.latents(items, served.spec, takes_images)
+        return self._maker.latents(items, served.spec, takes_images, served.frontend)
 
     def _predicted(
         self,

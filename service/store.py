@@ -59,6 +59,8 @@ class Origin:
         The latents that it learns.
     extractor, extractor_sha256
         Id and digest of the extractor that makes them; None when the client makes them.
+    frontend
+        Name and options of the front end that makes them, when they are not of images.
     created_at
         Seconds since the epoch.
     """
@@ -70,6 +72,7 @@ class Origin:
     extractor_sha256: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    frontend: dict[str, Any] | None = None
     created_at: float = field(default_factory=time.time)
 
     def create(self) -> Learner:

@@ -20,6 +20,7 @@ LAYERS = (
         "edge_cl.strategies",
         "edge_cl.extractor",
         "edge_cl.checkpoint",
+        "edge_cl.frontends",
         "edge_cl.latents",
         "edge_cl.names",
     },

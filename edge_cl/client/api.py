@@ -44,7 +44,7 @@ def teach(
     Parameters
     ----------
     image
-        JPEG, PNG or WebP: its bytes or a path.
+        JPEG, PNG or WebP, or a sound as WAV: its bytes or a path.
     label
         The class that it shows.
     context
@@ -124,6 +124,34 @@ def teach_latents(
     return call.once(idempotency_key)
 
 
+def teach_series(
+    learner: str,
+    series: Sequence[Sequence[float]],
+    label: str,
+    *,
+    context: str | None = None,
+    device: str | None = None,
+    captured_at: str | None = None,
+    idempotency_key: str | None = None,
+    mode: str = "sync",
+) -> Call[Taught]:
+    """Teach one labelled window of sensor readings.
+
+    Parameters
+    ----------
+    series
+        Rows of readings, one number a channel.
+    label
+        The class that it is of.
+    context, device, captured_at, idempotency_key, mode
+        As for `teach`.
+    """
+    notes = given(context=context, device=device, captured_at=captured_at)
+    body = {"samples": [{"label": label, "series": _rows(series), **notes}]}
+    call = Call("POST", _samples(learner), taught, {"mode": mode}, json=body)
+    return call.once(idempotency_key)
+
+
 def predict(
     learner: str, image: Image, *, top_k: int = 1, context: str | None = None, explain: int = 0
 ) -> Call[Predicted]:
@@ -181,6 +209,19 @@ def inbox(learner: str, *, limit: int = 50, unknown: bool = False) -> Call[list[
     params = {"limit": str(limit), "unknown": str(unknown).lower()}
     path = f"{_path(learner)}/inbox"
     return Call("GET", path, lambda response: list(response.json()["items"]), params)
+
+
+def predict_series(
+    learner: str,
+    series: Sequence[Sequence[float]],
+    *,
+    top_k: int = 1,
+    context: str | None = None,
+) -> Call[Predicted]:
+    """What one window of sensor readings is."""
+    body = {"samples": [{"series": _rows(series)}]}
+    path = f"{_path(learner)}/predict"
+    return Call("POST", path, _first, _asked(top_k, context), json=body)
 
 
 def end_experience(learner: str, *, idempotency_key: str | None = None) -> Call[Json]:
@@ -276,6 +317,10 @@ def _path(learner: str) -> str:
 
 def _samples(learner: str) -> str:
     return f"{_path(learner)}/samples"
+
+
+def _rows(series: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [[float(reading) for reading in row] for row in series]
 
 
 def _asked(top_k: int, context: str | None, explain: int = 0) -> dict[str, str]:

@@ -107,12 +107,12 @@ def given(**values: str | None) -> dict[str, str]:
 
 
 def image_type(image: bytes) -> str:
-    """Media type of encoded image bytes, by how they start.
+    """Media type of an encoded image or a WAV file, by how it starts.
 
     Raises
     ------
     InvalidImage
-        If they are no JPEG, PNG or WebP; the service would only refuse them.
+        If it is no JPEG, PNG, WebP or WAV; the service would only refuse it.
     """
     if image.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
@@ -120,4 +120,6 @@ def image_type(image: bytes) -> str:
         return "image/png"
     if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return "image/webp"
-    raise InvalidImage(f"no JPEG, PNG or WebP image: it starts with {image[:8]!r}")
+    if image[:4] == b"RIFF" and image[8:12] == b"WAVE":
+        return "audio/wav"
+    raise InvalidImage(f"no JPEG, PNG or WebP image and no WAV file: it starts with {image[:8]!r}")

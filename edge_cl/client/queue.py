@@ -142,6 +142,7 @@ class OfflineQueue:
     teach = _queued(api.teach)
     teach_many = _queued(api.teach_many)
     teach_latents = _queued(api.teach_latents)
+    teach_series = _queued(api.teach_series)
     end_experience = _queued(api.end_experience)
 
     def add(self, call: Call[Any]) -> int:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".wav"})
 
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """An image file and the class it shows.
+    """An image or a sound, and the class it is of.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class LabelledFile:
 
 
 def labelled_files(folder: Path, per_class: int | None = None) -> list[LabelledFile]:
-    """All images below the class folders of `folder`, class after class.
+    """All images and sounds below the class folders of `folder`, class after class.
 
     Raises
     ------
@@ -52,8 +52,8 @@ def labelled_files(folder: Path, per_class: int | None = None) -> list[LabelledF
         ]
     if not files:
         raise click.UsageError(
-            f"{folder} has no image in a class folder: put them into {folder}/<label>/ "
-            f"as {', '.join(sorted(SUFFIXES))}"
+            f"{folder} has no image and no sound in a class folder: put them into "
+            f"{folder}/<label>/ as {', '.join(sorted(SUFFIXES))}"
         )
     return files
 

@@ -81,9 +81,9 @@ def teach(
     queue: QueueChoice,
     as_json: bool,
 ) -> int:
-    """Teach the images of FOLDER, which has one folder per class.
+    """Teach the images or sounds (WAV) of FOLDER, which has one folder per class.
 
-    Every image is sent under a key made of its bytes, name and label: after a
+    Each is sent under a key made of its bytes, name and label: after a
     break, run the same command again and nothing is taught twice. With --queue
     the service need not answer: what it does not take now waits on the disk.
     """

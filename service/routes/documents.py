@@ -36,6 +36,8 @@ SAMPLE_PROPERTIES: dict[str, Any] = {
     "image_b64": {"type": "string", "contentEncoding": "base64"},
     "latent": {"type": "array", "items": {"type": "number"}},
     "latent_b64": {"type": "string", "contentEncoding": "base64"},
+    "audio_b64": {"type": "string", "contentEncoding": "base64"},
+    "series": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
     "dtype": {"type": "string", "enum": ["uint8", "float16", "float32"]},
 }
 
@@ -77,7 +79,7 @@ def samples_body(labelled: bool) -> dict[str, Any]:
         "application/json": {"schema": batch},
         "application/x-ndjson": {"schema": {"type": "string", "description": "A sample a line."}},
         **({"application/zip": binary} if labelled else {}),
-        **dict.fromkeys(("image/jpeg", "image/png", "image/webp"), binary),
+        **dict.fromkeys(("image/jpeg", "image/png", "image/webp", "audio/wav"), binary),
     }
     return {"requestBody": {"required": True, "content": content}}
 

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from edge_cl import strategies
+from edge_cl.errors import EdgeCLError
+from edge_cl.frontends import Frontend, frontend
 from edge_cl.options import parse_options
 from edge_cl.types import LatentSpec
 from service import conditions
@@ -19,7 +21,7 @@ from service.conditions import (
     expected_versions,
     unless_known,
 )
-from service.errors import FieldError, Problem
+from service.errors import FieldError, Problem, of_library
 from service.gate import grant_of
 from service.operations import ChangeStrategy
 from service.registry import ServedLearner
@@ -140,6 +142,7 @@ def learner_content(served: ServedLearner) -> dict[str, Any]:
         "change_failure": view.change_failure,
         "seed": origin.seed,
         "extractor": origin.extractor,
+        "frontend": origin.frontend,
         "dim": origin.spec.dim,
         "memory_budget": view.memory_budget,
         "memory_used": sum(view.ledger.values()),
@@ -165,7 +168,11 @@ def _origin(serving: Serving, wanted: NewLearner) -> Origin:
     options = wanted.options
     if options is None:
         options = settings.options if strategy == settings.strategy else {}
-    spec, extractor_id, sha256 = _latents_of(serving, wanted)
+    front = _frontend_of(wanted)
+    if front is None:
+        spec, extractor_id, sha256 = _latents_of(serving, wanted)
+    else:
+        spec, extractor_id, sha256 = front.spec, None, None
     return Origin(
         strategy=strategy,
         memory_budget=int(wanted.memory_budget or settings.memory_budget),
@@ -174,7 +181,25 @@ def _origin(serving: Serving, wanted: NewLearner) -> Origin:
         extractor_sha256=sha256,
         options=options,
         seed=settings.seed if wanted.seed is None else wanted.seed,
+        frontend=None if front is None else {"name": front.name, **front.options},
     )
+
+
+def _frontend_of(wanted: NewLearner) -> Frontend | None:
+    """The front end that the learner shall have; Problem when it cannot be made."""
+    if wanted.frontend is None:
+        if wanted.frontend_options is not None:
+            raise Problem("invalid", "`frontend_options` come with a `frontend`").at(
+                "/frontend_options"
+            )
+        return None
+    if wanted.dim is not None or wanted.extractor is not None:
+        detail = "a `frontend` makes the latents: leave `dim` and `extractor` out"
+        raise Problem("invalid", detail).at("/frontend")
+    try:
+        return frontend(wanted.frontend, wanted.frontend_options)
+    except EdgeCLError as error:
+        raise of_library(error).at("/frontend") from error
 
 
 def _latents_of(serving: Serving, wanted: NewLearner) -> tuple[LatentSpec, str | None, str | None]:

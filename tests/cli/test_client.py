@@ -132,7 +132,7 @@ def test_predict_reads_the_answer():
     assert answers.requests[0].url.path == "/v1/learners/shop/predict"
 
 
-@pytest.mark.parametrize("letter", [b"", b"Dear Sir", b"RIFF1234WAVEfmt "])
+@pytest.mark.parametrize("letter", [b"", b"Dear Sir", b"RIFF1234AVI LIST"])
 def test_what_is_no_image_is_not_sent(letter):
     answers = Answers()
     with pytest.raises(InvalidImage, match="JPEG, PNG or WebP"):

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+import wave
 
 import numpy as np
 import pytest
@@ -211,3 +212,23 @@ def test_a_prediction_is_explained_answered_and_leaves_the_inbox(
     assert len(client.inbox()) == 1
     with pytest.raises(ServiceProblem, match="other feedback"):
         client.feed_back(asked, label=LABELS[0])
+
+
+def test_folders_of_sounds(real_service, capsys, tmp_path):
+    samples = np.sin(np.arange(4000) / 5)
+    for label, level in (("quiet", samples), ("rough", np.sign(samples))):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        for number in range(2):
+            pcm = (level * (9000 + number)).astype("<i2").tobytes()
+            with wave.open(str(tmp_path / "sounds" / label / f"{number}.wav"), "wb") as file:
+                file.setparams((1, 2, 16_000, 0, "NONE", ""))
+                file.writeframes(pcm)
+    with Client(real_service.url) as client:
+        client.create_learner("sounds", frontend="sound", memory_budget="256KiB")
+        asked = ["--url", real_service.url, "--learner", "sounds"]
+        assert cli.run(["teach", str(tmp_path / "sounds"), *asked]) == exits.OK
+        assert "4 of 4" in capsys.readouterr().out
+        assert (
+            cli.run(["eval", str(tmp_path / "sounds"), "--min-accuracy", "1", *asked]) == exits.OK
+        )
+        client.delete_learner("sounds")
