@@ -87,9 +87,7 @@ class Serving:
         )  # fmt: skip
         archive_bytes = int(settings.max_import_bytes)
         self.archives = Intake(archive_bytes, archive_bytes, settings.import_timeout_s, held=[0])
-        self.mover = Mover(
-            settings, self.registry, None if extractor is None else extractor.manifest.sha256
-        )
+        self.mover = Mover(settings, self.registry, extractor)
         limits = ImageLimits(int(settings.max_body_bytes), settings.max_image_pixels)
         self._maker = LatentMaker(extractor, limits, self.meters)
         # Two pools: a large lesson must not make a prediction wait.

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,6 +28,9 @@ from service.records import Keep
 from service.registry import Registry, ServedLearner
 from service.snapshots import keep_file, snapshot_name
 from service.store import Origin, Store
+
+if TYPE_CHECKING:
+    from edge_cl.extractor import Extractor
 
 __all__ = ["Mover", "Parcel"]
 
@@ -64,16 +68,14 @@ class Mover:
         The service's settings.
     registry
         Its learners.
-    extractor_sha256
-        Digest of its extractor; None when it takes latents only.
+    extractor
+        The service's; None when it takes latents only.
     """
 
-    def __init__(
-        self, settings: Settings, registry: Registry, extractor_sha256: str | None
-    ) -> None:
+    def __init__(self, settings: Settings, registry: Registry, extractor: Extractor | None) -> None:
         self._settings = settings
         self._registry = registry
-        self._extractor_sha256 = extractor_sha256
+        self._extractor = extractor
         self._exporting = threading.Lock()
 
     def parcel(self, served: ServedLearner) -> Parcel:
@@ -98,6 +100,23 @@ class Mover:
             raise Problem("disk-full", f"the learner cannot be copied: {error}") from error
         finally:
             self._exporting.release()
+
+    def model(self, served: ServedLearner) -> tuple[int, bytes]:
+        """What a learner knows as an ONNX model, and the version that it is of.
+
+        Raises
+        ------
+        EdgeCLError
+            For a strategy that is not one network, or without the package onnx.
+        """
+        # Only now: what it needs is not needed to serve.
+        from edge_cl.onnx_export import to_onnx
+
+        view, origin = served.worker.view, served.store.origin
+        takes_images = origin.extractor_sha256 is not None
+        about = {"learner": served.name, "edge_cl": edge_cl.__version__}
+        content = to_onnx(view.published, self._extractor if takes_images else None, about)
+        return view.version, content
 
     def take_in(self, draft: Path, archive: Path, name: str | None) -> ServedLearner:
         """Make a learner of an archive, durably; when it cannot be used, nothing has changed.
@@ -140,7 +159,8 @@ class Mover:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _check_extractor(self, origin: Origin) -> None:
-        own, needed = self._extractor_sha256, origin.extractor_sha256
+        own = None if self._extractor is None else self._extractor.manifest.sha256
+        needed = origin.extractor_sha256
         if own is not None and needed not in (None, own):
             raise Problem(
                 "extractor-mismatch",

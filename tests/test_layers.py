@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"service"},
     {"edge_cl"},
+    {"edge_cl.onnx_export"},
     {"edge_cl.learner"},
     {"edge_cl.monitoring"},
     {"edge_cl.rebuild"},

@@ -113,9 +113,16 @@ class AsyncClient:
     service = _awaited(api.service)
     strategies = _awaited(api.strategies)
 
-    async def export(self, path: str | os.PathLike[str]) -> int:
+    async def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "archive",  # noqa: A002
+    ) -> int:
         """Write the learner and all that it was taught to one file; see `Client.export`."""
-        return await asyncio.to_thread(self._with_blocking, lambda one: one.export(path))
+        return await asyncio.to_thread(
+            self._with_blocking, lambda one: one.export(path, format=format)
+        )
 
     async def import_learner(self, path: str | os.PathLike[str], name: str | None = None) -> Json:
         """Make a learner of a file that `export` wrote; see `Client.import_learner`."""

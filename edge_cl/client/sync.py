@@ -116,12 +116,20 @@ class Client:
     service = _blocking(api.service)
     strategies = _blocking(api.strategies)
 
-    def export(self, path: str | os.PathLike[str]) -> int:
+    def export(self, path: str | os.PathLike[str], *, format: str = "archive") -> int:  # noqa: A002
         """Write the learner and all that it was taught to one file; returns its bytes.
 
         The file is there whole or not at all.
+
+        Parameters
+        ----------
+        path
+            Where to.
+        format
+            ``archive`` for `import_learner`, ``onnx`` for a model that any runtime serves.
         """
-        return download(self._http, f"/v1/learners/{self.learner}/export", {}, Path(path))
+        asked = {"format": format}
+        return download(self._http, f"/v1/learners/{self.learner}/export", asked, Path(path))
 
     def import_learner(self, path: str | os.PathLike[str], name: str | None = None) -> Json:
         """Make a learner of a file that `export` wrote; returns its state.

@@ -11,14 +11,22 @@ from edge_cl.commands.connection import Connection, with_connection
 
 @click.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["archive", "onnx"]),
+    default="archive",
+    show_default=True,
+    help="'onnx' is extractor and head as one model, which predicts in any runtime.",
+)
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @with_connection
-def export_learner(connection: Connection, file: Path, force: bool) -> None:
+def export_learner(connection: Connection, file: Path, kind: str, force: bool) -> None:
     """Write a learner and all that it was taught to FILE, for `edge-cl import`."""
     if file.exists() and not force:
         raise click.UsageError(f"{file} exists: name another file, or add --force")
     with connection.client() as client:
-        size = client.export(file)
+        size = client.export(file, format=kind)
     click.echo(f"{file}: learner {connection.learner}, {size:,} bytes", err=True)
 
 

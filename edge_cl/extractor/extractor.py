@@ -120,6 +120,10 @@ class Extractor:
             return self._session
 
     def _open_another(self) -> ort.InferenceSession:
+        return onnx.open_on(self.model(), self.provider, self._threads)
+
+    def model(self) -> bytes:
+        """The model file, if it still is the one that was loaded; ExtractorMismatch if not."""
         content = onnx.read_model(self.path)
         if hashlib.sha256(content).hexdigest() != self.manifest.sha256:
             raise ExtractorMismatch(
@@ -127,7 +131,7 @@ class Extractor:
                 "would not match those that are stored: restart with the old file, or "
                 "teach anew"
             )
-        return onnx.open_on(content, self.provider, self._threads)
+        return content
 
     def _session_here(self) -> ort.InferenceSession:
         """The session for the calling thread; its own one lives as long as the shared one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
@@ -22,6 +22,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["learners"])
 
 ARCHIVE = "application/zstd"
+MODEL = "application/octet-stream"
 TAKEN = (ARCHIVE, "application/x-zstd", "application/octet-stream")
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 WRITTEN_BYTES = 1 << 20
@@ -31,14 +32,28 @@ WRITTEN_BYTES = 1 << 20
     "/v1/learners/{learner}/export",
     response_class=Response,
     responses={
-        200: {"description": "The archive", "content": {ARCHIVE: BINARY}},
-        **problems(404, 503, 507),
+        200: {
+            "description": "The archive, or the model",
+            "content": {ARCHIVE: BINARY, MODEL: BINARY},
+        },
+        **problems(404, 409, 422, 503, 507),
     },
 )
-async def export_learner(request: Request, learner: str) -> Response:
-    """Send a learner and all that it was taught as one archive."""
+async def export_learner(
+    request: Request,
+    learner: str,
+    kind: Annotated[
+        Literal["archive", "onnx"],
+        Query(alias="format", description="`onnx`: extractor and head as one model."),
+    ] = "archive",
+) -> Response:
+    """Send a learner and all that it was taught as one archive, or what it knows as a model."""
     serving = serving_of(request)
     served = serving.registry.get(learner)
+    if kind == "onnx":
+        version, content = await serving.read(partial(serving.mover.model, served))
+        headers = {"Content-Disposition": f'attachment; filename="{learner}-{version}.onnx"'}
+        return Response(content, headers=headers, media_type=MODEL)
     parcel = await serving.read(partial(serving.mover.parcel, served))
     name = f"{learner}-{parcel.manifest.sequence}.edge-cl.tar.zst"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -449,3 +449,40 @@ def test_dim_is_checked_against_the_saved_learner(service):
     refused = imported(service.client, packed(resealed(files)))
     assert refused.status_code == 422
     assert "not of the same learner" in refused.json()["detail"]
+
+
+def test_a_learner_as_a_model_that_another_runtime_serves(start, extractor):
+    pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[onnx]'")
+    ort = pytest.importorskip("onnxruntime")
+    running = start(extractor, strategy="slda", memory_budget="1MiB")
+    path = "/v1/learners/default"
+    empty = running.client.get(f"{path}/export", params={"format": "onnx"})
+    assert empty.status_code == 409
+    headers = {"Content-Type": "image/jpeg"}
+    for seed in range(6):
+        label = ("red", "green", "blue")[seed % 3]
+        body = {"params": {"label": label}, "content": jpeg(seed % 3, seed), "headers": headers}
+        assert running.client.post(f"{path}/samples", **body).status_code == 201
+    answer = running.client.get(f"{path}/export", params={"format": "onnx"})
+    assert answer.status_code == 200, answer.text
+    session = ort.InferenceSession(answer.content, providers=["CPUExecutionProvider"])
+    labels = json.loads(session.get_modelmeta().custom_metadata_map["labels"])
+    for channel in range(3):
+        image = jpeg(channel, 77)
+        given = {session.get_inputs()[0].name: extractor.prepare(image)[None]}
+        found = dict(zip(labels, session.run(["probabilities"], given)[0][0], strict=True))
+        asked = running.client.post(f"{path}/predict?top_k=3", content=image, headers=headers)
+        top = asked.json()["predictions"][0]["top"]
+        assert {one["label"]: pytest.approx(one["score"], abs=1e-4) for one in top} == found
+    refused = running.client.get(f"{path}/export", params={"format": "pickle"})
+    assert refused.status_code == 422
+
+
+def test_a_strategy_that_is_no_single_network_has_no_model(service):
+    add_learner(service.client, "many", strategy="multihead")
+    sample = lesson(0, context="here")
+    assert service.client.post("/v1/learners/many/samples", json=sample).status_code == 201
+    refused = service.client.get("/v1/learners/many/export", params={"format": "onnx"})
+    service.client.delete("/v1/learners/many")
+    assert refused.status_code == 422
+    assert "slda" in refused.json()["detail"]
