@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": Lazy(f"{_COMMANDS}.serve:serve", "Run the service."),
     "teach": Lazy(f"{_COMMANDS}.teach:teach", "Teach a folder of class folders."),
     "predict": Lazy(f"{_COMMANDS}.predict:predict", "Say what images show."),
+    "watch": Lazy(f"{_COMMANDS}.watch:watch", "Teach what appears in a folder or before a camera."),
     "queue": Lazy(f"{_COMMANDS}.queue:queue", "Send the lessons that wait on the disk."),
     "eval": Lazy(f"{_COMMANDS}.evaluate:evaluate", "Measure accuracy on a folder."),
     "export": Lazy(f"{_COMMANDS}.transfer:export_learner", "Write a learner to a file."),

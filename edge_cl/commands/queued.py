@@ -75,8 +75,16 @@ class Queueing:
         except QueueFull:
             self.send()
             self._queue.add(call)
-        if time.monotonic() >= self._ask_again_at:
+        self.send_sometimes()
+
+    def send_sometimes(self) -> None:
+        """Send what waits, unless the service did not answer a moment ago."""
+        if time.monotonic() >= self._ask_again_at and len(self._queue):
             self.send()
+
+    def so_far(self) -> Drained:
+        """What became of everything since the beginning; sends nothing."""
+        return replace(self._drained, waiting=len(self._queue))
 
     def send(self) -> Drained:
         """Send what waits; returns what became of everything since the beginning."""
