@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class LatentMaker:
         spec: LatentSpec,
         takes_images: bool,
         frontend: Frontend | None = None,
+        look: Callable[[dict[int, Array]], None] | None = None,
     ) -> Array:
         """(N, D) uint8 codes if every sample has them, else float32.
 
@@ -65,6 +66,8 @@ class LatentMaker:
             Whether the extractor makes them.
         frontend
             Makes them of recordings, if the learner has one.
+        look
+            Is shown the pixels that the extractor sees, by row, a few at a time.
 
         Raises
         ------
@@ -88,6 +91,8 @@ class LatentMaker:
                         rows[row] = _latent(item, spec)
             if images and not faults:
                 self._extract(images, rows)
+                if look is not None:
+                    look(images)
         faults.raise_any()
         return _matrix([row for row in rows if row is not None], spec)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from edge_cl.learner import Learner
 from edge_cl.monitoring import Outcome
 from edge_cl.types import Array
 from service.corrections import CORRECTIONS, compact, decode_correction
+
+if TYPE_CHECKING:
+    from service.doubts import Warned
 
 __all__ = [
     "ChangeStrategy", "EndExperience", "FinishChange", "Lesson", "Operation", "Sample",
@@ -72,10 +75,13 @@ class Lesson:
         (N, D), uint8 codes or float32.
     samples
         One for each row.
+    warnings
+        Doubts that the answer tells; not stored.
     """
 
     latents: Array
     samples: tuple[Sample, ...]
+    warnings: tuple[Warned, ...] = field(default=(), compare=False)
     kind = "learn"
 
     @property

@@ -23,6 +23,7 @@ from edge_cl.types import LatentSpec
 from service.ballast import Ballast
 from service.conditions import check_expected
 from service.config import ConfigError, Settings
+from service.doubts import Recent
 from service.errors import FieldError, Problem
 from service.events import Events
 from service.jobs import Job, Queue, Reply
@@ -60,6 +61,7 @@ class ServedLearner:
     worker: Worker
     keys: IdempotencyKeys
     predictions: PredictionLog
+    recent: Recent
 
     @property
     def spec(self) -> LatentSpec:
@@ -342,7 +344,7 @@ class Registry:
             int(settings.predictions_bytes),
             settings.predictions_hours * 3600,
         )
-        return ServedLearner(folder.name, store, worker, keys, predictions)
+        return ServedLearner(folder.name, store, worker, keys, predictions, Recent())
 
     def _try_to_open(self, folder: Path) -> bool:
         """Open a learner; returns whether a later attempt may have more luck."""

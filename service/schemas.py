@@ -137,6 +137,17 @@ class Classes(BaseModel):
     version: int
 
 
+class WarningNote(BaseModel):
+    """A doubt about a sample."""
+
+    sample: int = Field(description="Its place in the request, from 0.")
+    kind: str = Field(
+        description="`near-duplicate`, `label-conflict`, `small`, `dark`, `bright`, `flat` or "
+        "`blurred`."
+    )
+    detail: str
+
+
 class Taught(BaseModel):
     """The receipt for samples."""
 
@@ -147,6 +158,7 @@ class Taught(BaseModel):
     predicted: list[str | None] = Field(
         description="What was said of each sample before it was learned; null if nothing could be."
     )
+    warnings: list[WarningNote] = Field(description="Doubts; the samples are taken all the same.")
     durable: bool
     learned: bool = Field(description="False for mode=async: they are learned in a moment.")
 

@@ -23,6 +23,7 @@ from service.bodies import Item
 from service.bulk import Batches
 from service.config import Settings
 from service.corrections import Amendment
+from service.doubts import Warned, quality_warnings
 from service.errors import Problem
 from service.events import Events
 from service.intake import Intake
@@ -304,12 +305,21 @@ class Serving:
     def _lesson(
         self, served: ServedLearner, items: Sequence[Item], samples: tuple[Sample, ...]
     ) -> Operation:
-        latents = self._latents(served, items)
-        return Lesson(latents, self._tested(served.worker.view, latents, samples))
+        doubts: list[Warned] = []
+        latents = self._latents(
+            served, items, lambda pixels: doubts.extend(quality_warnings(items, pixels))
+        )
+        labels = [sample.label for sample in samples]
+        doubts += served.recent.warnings(latents, labels, served.spec)
+        tested = self._tested(served.worker.view, latents, samples)
+        return Lesson(latents, tested, tuple(doubts))
 
-    def _latents(self, served: ServedLearner, items: Sequence[Item]) -> Array:
+    def _latents(
+        self, served: ServedLearner, items: Sequence[Item],
+        look: Callable[[dict[int, Array]], None] | None = None,
+    ) -> Array:  # fmt: skip
         takes_images = served.store.origin.extractor is not None
-        return self._maker.latents(items, served.spec, takes_images, served.frontend)
+        return self._maker.latents(items, served.spec, takes_images, served.frontend, look)
 
     def _predicted(
         self,
@@ -353,5 +363,6 @@ def _receipt(learner: str, until_learned: bool, receipt: Receipt) -> Reply:
         status = 201 if until_learned else 202
         content |= {"accepted": len(receipt.ids), "ids": list(receipt.ids)}
         content["predicted"] = [sample.predicted for sample in operation.samples]
+        content["warnings"] = [asdict(warned) for warned in operation.warnings]
     content |= {"durable": True, "learned": until_learned}
     return Reply(status, json.dumps(content))
