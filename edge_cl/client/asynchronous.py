@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from edge_cl.client import api
+from edge_cl.client import api, correcting
 from edge_cl.client.answers import Json, unreachable
 from edge_cl.client.calls import AnswerT, Call
 from edge_cl.client.exchange import (
@@ -112,6 +112,16 @@ class AsyncClient:
     revoke_key = _awaited(api.revoke_key)
     service = _awaited(api.service)
     strategies = _awaited(api.strategies)
+    relabel = _awaited(correcting.relabel)
+    forget = _awaited(correcting.forget)
+    rename_class = _awaited(correcting.rename_class)
+    merge_classes = _awaited(correcting.merge_classes)
+    forget_class = _awaited(correcting.forget_class)
+    undo = _awaited(correcting.undo)
+    rollback = _awaited(correcting.rollback)
+    checkpoint = _awaited(correcting.checkpoint)
+    delete_checkpoint = _awaited(correcting.delete_checkpoint)
+    versions = _awaited(correcting.versions)
 
     async def export(
         self,

@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec
 
 import httpx
 
-from edge_cl.client import api
+from edge_cl.client import api, correcting
 from edge_cl.client.answers import Json, unreachable
 from edge_cl.client.calls import AnswerT, Call
 from edge_cl.client.exchange import (
@@ -115,6 +115,16 @@ class Client:
     revoke_key = _blocking(api.revoke_key)
     service = _blocking(api.service)
     strategies = _blocking(api.strategies)
+    relabel = _blocking(correcting.relabel)
+    forget = _blocking(correcting.forget)
+    rename_class = _blocking(correcting.rename_class)
+    merge_classes = _blocking(correcting.merge_classes)
+    forget_class = _blocking(correcting.forget_class)
+    undo = _blocking(correcting.undo)
+    rollback = _blocking(correcting.rollback)
+    checkpoint = _blocking(correcting.checkpoint)
+    delete_checkpoint = _blocking(correcting.delete_checkpoint)
+    versions = _blocking(correcting.versions)
 
     def export(self, path: str | os.PathLike[str], *, format: str = "archive") -> int:  # noqa: A002
         """Write the learner and all that it was taught to one file; returns its bytes.

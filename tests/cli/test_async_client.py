@@ -7,7 +7,15 @@ import json
 import httpx
 import pytest
 
-from edge_cl.client import AsyncClient, Client, Retries, ServiceProblem, ServiceUnreachable, api
+from edge_cl.client import (
+    AsyncClient,
+    Client,
+    Retries,
+    ServiceProblem,
+    ServiceUnreachable,
+    api,
+    correcting,
+)
 
 JPEG = b"\xff\xd8\xff\xe0 not a whole image"
 TAUGHT = {"accepted": 1, "ids": [7], "version": 3}
@@ -39,18 +47,20 @@ def public(kind):
 def test_both_clients_have_the_same_calls():
     assert public(Client) == public(AsyncClient)
     for name in public(Client) - NOT_DESCRIBED:
-        described = list(inspect.signature(getattr(api, name)).parameters.values())[1:]
+        describing = getattr(api, name, None) or getattr(correcting, name)
+        described = list(inspect.signature(describing).parameters.values())[1:]
         for kind in (Client, AsyncClient):
             method = getattr(kind, name)
             assert list(inspect.signature(method).parameters.values())[1:] == described
-            assert method.__doc__ == getattr(api, name).__doc__
+            assert method.__doc__ == describing.__doc__
 
 
 def test_every_described_call_is_a_method_of_the_clients():
     described = {
         name
-        for name, function in inspect.getmembers(api, inspect.isfunction)
-        if not name.startswith("_") and function.__module__ == api.__name__
+        for module in (api, correcting)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_") and function.__module__ == module.__name__
     }
     assert described - {"alive", "samples_page"} == public(Client) - NOT_DESCRIBED
 

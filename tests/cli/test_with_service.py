@@ -232,3 +232,26 @@ def test_folders_of_sounds(real_service, capsys, tmp_path):
             cli.run(["eval", str(tmp_path / "sounds"), "--min-accuracy", "1", *asked]) == exits.OK
         )
         client.delete_learner("sounds")
+
+
+def test_what_was_taught_is_corrected_and_taken_back(real_service):
+    latents = np.eye(4, dtype=np.float32)
+    with Client(real_service.url, learner="corrected") as client:
+        client.create_learner("corrected", dim=4, strategy="slda", memory_budget="64KiB")
+        client.teach_latents(latents, ["cup", "mug", "phone", "a/b"])
+        client.checkpoint("taught")
+        assert client.relabel(1, "phone")["exact"]
+        assert client.forget(4)["exact"]
+        client.merge_classes("mug", "phone")
+        client.rename_class("phone", "all of it")
+        assert client.classes() == {"all of it": 3}
+        assert client.undo()["undone"] == 6
+        assert client.classes() == {"phone": 3}
+        assert client.rollback("taught")["to"] == 1
+        assert client.forget_class("a/b")["samples"] == 1
+        assert list(client.classes()) == ["cup", "mug", "phone"]
+        history = client.versions(limit=2)
+        assert [one["operation"] for one in history["items"]] == ["forget", "restore"]
+        client.delete_checkpoint("taught")
+        assert client.versions(before=2)["checkpoints"] == []
+        client.delete_learner("corrected")
