@@ -17,6 +17,7 @@ COMMANDS = {
     "teach": Lazy(f"{_COMMANDS}.teach:teach", "Teach a folder of class folders."),
     "predict": Lazy(f"{_COMMANDS}.predict:predict", "Say what images show."),
     "watch": Lazy(f"{_COMMANDS}.watch:watch", "Teach what appears in a folder or before a camera."),
+    "mqtt": Lazy("edge_cl.mqtt.command:mqtt", "Connect a learner to an MQTT broker."),
     "queue": Lazy(f"{_COMMANDS}.queue:queue", "Send the lessons that wait on the disk."),
     "eval": Lazy(f"{_COMMANDS}.evaluate:evaluate", "Measure accuracy on a folder."),
     "export": Lazy(f"{_COMMANDS}.transfer:export_learner", "Write a learner to a file."),

@@ -52,6 +52,7 @@ TOOLS = {
     "edge_cl.commands",
     "edge_cl.demo",
     "edge_cl.local_service",
+    "edge_cl.mqtt",
     "edge_cl.toolchain",
 }
 # The library has no HTTP, no SQL, no clock and no terminal.

@@ -152,6 +152,27 @@ def teach_series(
     return call.once(idempotency_key)
 
 
+def teach_samples(
+    learner: str,
+    samples: Sequence[Json],
+    *,
+    idempotency_key: str | None = None,
+    mode: str = "sync",
+) -> Call[Taught]:
+    """Teach samples that are JSON already, as in ``POST /v1/learners/{learner}/samples``.
+
+    Parameters
+    ----------
+    samples
+        Each with its ``label`` and one of ``image_b64``, ``audio_b64``, ``series``, ``latent``.
+    idempotency_key, mode
+        As for `teach`.
+    """
+    body = {"samples": list(samples)}
+    call = Call("POST", _samples(learner), taught, {"mode": mode}, json=body)
+    return call.once(idempotency_key)
+
+
 def predict(
     learner: str, image: Image, *, top_k: int = 1, context: str | None = None, explain: int = 0
 ) -> Call[Predicted]:
@@ -209,6 +230,14 @@ def inbox(learner: str, *, limit: int = 50, unknown: bool = False) -> Call[list[
     params = {"limit": str(limit), "unknown": str(unknown).lower()}
     path = f"{_path(learner)}/inbox"
     return Call("GET", path, lambda response: list(response.json()["items"]), params)
+
+
+def predict_samples(
+    learner: str, samples: Sequence[Json], *, top_k: int = 1, context: str | None = None
+) -> Call[list[Predicted]]:
+    """What each of some samples is that are JSON already; see `teach_samples`."""
+    path = f"{_path(learner)}/predict"
+    return Call("POST", path, predicted, _asked(top_k, context), json={"samples": list(samples)})
 
 
 def predict_series(

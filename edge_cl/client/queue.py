@@ -143,6 +143,7 @@ class OfflineQueue:
     teach_many = _queued(api.teach_many)
     teach_latents = _queued(api.teach_latents)
     teach_series = _queued(api.teach_series)
+    teach_samples = _queued(api.teach_samples)
     end_experience = _queued(api.end_experience)
 
     def add(self, call: Call[Any]) -> int:
