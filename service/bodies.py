@@ -25,7 +25,7 @@ SOUND_TYPES = ("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave")
 TEXTS = ("label", "context", "device", "captured_at")
 PAYLOADS = ("image_b64", "latent", "latent_b64", "audio_b64", "series")
 FIELD_OF = {"image_b64": "image", "audio_b64": "sound", "series": "series"}
-KNOWN = frozenset((*TEXTS, *PAYLOADS, "dtype"))
+KNOWN = frozenset((*TEXTS, *PAYLOADS, "dtype", "extractor"))
 LARGE_BYTES = 65_536
 
 Parser = Callable[[bytes, int], list["Item"]]
@@ -49,6 +49,8 @@ class Item:
         Rows of sensor readings, or None.
     dtype
         What the client says the latent's bytes are.
+    extractor
+        Id or digest of the extractor that made the latent, as the client says.
     label, context, device, captured_at
         As the client named them; not yet checked.
     """
@@ -59,6 +61,7 @@ class Item:
     sound: bytes | None = None
     series: list[Any] | None = None
     dtype: Any = None
+    extractor: Any = None
     label: Any = None
     context: Any = None
     device: Any = None
@@ -229,7 +232,7 @@ def json_item(pointer: str, sample: Any) -> Item:
         detail = f"a sample has exactly one of {', '.join(PAYLOADS)}; this one has {len(given)}"
         raise Problem("invalid", detail).at(pointer)
     payload = _payload(f"{pointer}/{given[0]}", given[0], sample[given[0]])
-    texts = {name: sample.get(name) for name in (*TEXTS, "dtype")}
+    texts = {name: sample.get(name) for name in (*TEXTS, "dtype", "extractor")}
     name = FIELD_OF.get(given[0], "latent")
     return Item(pointer, **{name: payload}, **texts)
 

@@ -28,7 +28,7 @@ def inputs_of(served: ServedLearner) -> list[dict[str, Any]]:
     inputs = [{"name": "latent", "datatype": "FP32", "shape": [-1, dim]}]
     if served.spec.quantised:
         inputs.append({"name": "codes", "datatype": "UINT8", "shape": [-1, dim]})
-    if served.store.origin.extractor is None:
+    if not served.store.origin.takes_images:
         return inputs
     return [
         {"name": "image", "datatype": "BYTES", "shape": [-1]},

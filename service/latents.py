@@ -20,8 +20,9 @@ from service.operations import Sample
 
 if TYPE_CHECKING:
     from edge_cl.extractor import Extractor
+    from service.store import Origin
 
-__all__ = ["LatentMaker", "checked_samples"]
+__all__ = ["LatentMaker", "check_extractors", "checked_samples"]
 
 CHUNK_SAMPLES = 16
 LONGEST_TEXT_BYTES = 128
@@ -135,6 +136,19 @@ def _refusal(takes_images: bool, frontend: Frontend | None) -> str:
     if frontend is not None:
         return f"this learner takes {frontend.takes}, or latents"
     return f"this learner takes {'images, or latents' if takes_images else 'latents only'}"
+
+
+def check_extractors(items: Sequence[Item], origin: Origin) -> None:
+    """Problem for samples that say they come from another extractor than the learner's."""
+    known = (origin.extractor, origin.extractor_sha256)
+    faults = Faults()
+    for item in items:
+        if item.extractor is not None and item.extractor not in known:
+            own = "has none" if origin.extractor is None else f"is taught by {origin.extractor!r}"
+            detail = f"the latent is of extractor {str(item.extractor)[:80]!r}, the learner {own}"
+            with faults.collected():
+                raise Problem("extractor-mismatch", detail).at(f"{item.pointer}/extractor")
+    faults.raise_any()
 
 
 def checked_samples(items: Sequence[Item]) -> tuple[Sample, ...]:

@@ -47,7 +47,8 @@ class NewLearner(Strict):
     )
     options: dict[StrictStr, Any] | None = Field(None, description="Of the strategy.")
     extractor: StrictStr | None = Field(
-        None, description="`default` for images; leave it out and give `dim` for latents only."
+        None,
+        description="`default` for images; with `dim`, the id of the client's own extractor.",
     )
     dim: Annotated[StrictInt, Field(ge=1, le=65_536)] | None = Field(
         None, description="Width of float32 latents that clients send themselves."

@@ -28,7 +28,7 @@ from service.errors import Problem
 from service.events import Events
 from service.intake import Intake
 from service.jobs import Job, Plan, Receipt, Reply
-from service.latents import LatentMaker, checked_notes, checked_samples
+from service.latents import LatentMaker, check_extractors, checked_notes, checked_samples
 from service.meters import Meters
 from service.operations import (
     ChangeStrategy,
@@ -318,8 +318,9 @@ class Serving:
         self, served: ServedLearner, items: Sequence[Item],
         look: Callable[[dict[int, Array]], None] | None = None,
     ) -> Array:  # fmt: skip
-        takes_images = served.store.origin.extractor is not None
-        return self._maker.latents(items, served.spec, takes_images, served.frontend, look)
+        origin = served.store.origin
+        check_extractors(items, origin)
+        return self._maker.latents(items, served.spec, origin.takes_images, served.frontend, look)
 
     def _predicted(
         self,

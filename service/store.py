@@ -75,6 +75,11 @@ class Origin:
     frontend: dict[str, Any] | None = None
     created_at: float = field(default_factory=time.time)
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether the service's extractor makes the latents; a client's has an id and no digest."""
+        return self.extractor_sha256 is not None
+
     def create(self) -> Learner:
         """A learner that has learned nothing."""
         return Learner.create(

@@ -47,7 +47,7 @@ async def receive_upload(
 ) -> tuple[BulkJob, bool]:
     """Store an upload durably as a job; returns it, and whether it was there before."""
     serving = serving_of(request)
-    if kind == "zip" and (serving.extractor is None or served.store.origin.extractor is None):
+    if kind == "zip" and (serving.extractor is None or not served.store.origin.takes_images):
         raise Problem("invalid", "this learner takes latents only: send NDJSON with mode=job")
     notes = _notes(request)
     if not serving.registry.ballast.hold():

@@ -38,6 +38,7 @@ SAMPLE_PROPERTIES: dict[str, Any] = {
     "latent_b64": {"type": "string", "contentEncoding": "base64"},
     "audio_b64": {"type": "string", "contentEncoding": "base64"},
     "series": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+    "extractor": {"type": "string", "maxLength": 128},
     "dtype": {"type": "string", "enum": ["uint8", "float16", "float32"]},
 }
 

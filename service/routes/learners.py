@@ -23,6 +23,7 @@ from service.conditions import (
 )
 from service.errors import FieldError, Problem, of_library
 from service.gate import grant_of
+from service.latents import checked_text
 from service.operations import ChangeStrategy
 from service.registry import ServedLearner
 from service.routes.documents import json_answer, model_body, problems, read_model
@@ -205,10 +206,10 @@ def _frontend_of(wanted: NewLearner) -> Frontend | None:
 def _latents_of(serving: Serving, wanted: NewLearner) -> tuple[LatentSpec, str | None, str | None]:
     """What the learner's latents are, and which extractor makes them."""
     if wanted.dim is not None:
-        if wanted.extractor is not None:
+        if wanted.extractor == "default":
             detail = "give `dim` for latents of your own, or `extractor` for images, not both"
             raise Problem("invalid", detail, [FieldError("/dim", detail)])
-        return LatentSpec(wanted.dim), None, None
+        return LatentSpec(wanted.dim), checked_text(wanted.extractor, "extractor", ""), None
     if serving.extractor is None:
         raise Problem("invalid", "the service has no extractor: give `dim`").at("/dim")
     manifest = serving.extractor.manifest
