@@ -84,7 +84,9 @@ class Queueing:
 
     def so_far(self) -> Drained:
         """What became of everything since the beginning; sends nothing."""
-        return replace(self._drained, waiting=len(self._queue))
+        waiting = len(self._queue)
+        failure = self._drained.failure if waiting else None
+        return replace(self._drained, waiting=waiting, failure=failure)
 
     def send(self) -> Drained:
         """Send what waits; returns what became of everything since the beginning."""

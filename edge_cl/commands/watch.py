@@ -38,6 +38,7 @@ class Teaching:
         self._queue = queue
         self._label = label
         self._device = device
+        self._said = ""
 
     def take(self, found: Found) -> bool:
         """Keep a sample on the disk under a key made of its name, bytes and label."""
@@ -60,8 +61,12 @@ class Teaching:
         return True
 
     def rest(self) -> None:
-        """Send what waits, if the service may be there again."""
+        """Send what waits, if the service may be there again; say once why it may not."""
         self._queue.send_sometimes()
+        failure = self._queue.so_far().failure
+        if failure is not None and str(failure) != self._said:
+            click.echo(f"lessons wait: {failure}", err=True)
+        self._said = "" if failure is None else str(failure)
 
 
 class Asking:
@@ -134,18 +139,22 @@ def watch(
             code = _loop(watched, Teaching(waiting, label, device), every, once)
         finally:
             drained = waiting.send() if once else waiting.so_far()
-            click.echo(f"{drained.sent} sent, {drained.waiting} wait", err=True)
+            refused = f", {drained.set_aside} set aside" if drained.set_aside else ""
+            click.echo(f"{drained.sent} sent, {drained.waiting} wait{refused}", err=True)
+            if refused:
+                click.echo(f"the reasons: edge-cl queue {queue.folder} --list", err=True)
         return exits.PARTLY_FAILED if drained.set_aside else code
 
 
 def _loop(source: FolderSource | CameraSource, sink: Sink, every_s: float, once: bool) -> int:
     while True:
+        waits = False
         for found in source.look():
-            if not sink.take(found):
+            waits = not sink.take(found)
+            if waits:
                 break
             source.done(found)
-        else:
-            if once and not source.unsettled:
-                return exits.OK
+        if once and (waits or not source.unsettled):
+            return exits.PARTLY_FAILED if waits else exits.OK
         sink.rest()
         time.sleep(every_s)

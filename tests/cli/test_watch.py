@@ -107,6 +107,22 @@ def test_what_is_seen_while_the_service_is_away_is_taught_later(
     assert learner.classes() == {"digit 0": 1}
 
 
+def test_what_the_service_refuses_is_set_aside_and_what_has_no_room_stays(
+    run, learner, digit_images, tmp_path
+):
+    whole = digit_images.train["digit 0"][0]
+    put(tmp_path, "digit 0/broken.png", whole[:100])
+    code, _, err = run(tmp_path, "--once")
+    assert code == exits.PARTLY_FAILED
+    assert "0 sent, 0 wait, 1 set aside" in err
+    assert f"edge-cl queue {tmp_path}/.edge-cl-queue --list" in err
+    put(tmp_path, "digit 0/whole.png", whole)
+    code, out, err = run(tmp_path, "--once", "--queue", tmp_path / ".small", "--queue-limit", "1kB")
+    assert (code, out) == (exits.PARTLY_FAILED, "")
+    assert "must wait: the queue" in err
+    assert run(tmp_path, "--once")[1] == "digit 0/whole.png: digit 0\n"
+
+
 def test_predictions_of_what_appears(run, learner, digit_images, tmp_path):
     learner.teach(digit_images.train["digit 0"][0], "zero")
     put(tmp_path, "what.png", digit_images.train["digit 0"][1])
