@@ -214,7 +214,9 @@ def refuses_what_does_not_fit(subject: Subject) -> None:
     try:
         subject.learner(memory_budget=64)
     except BudgetExceeded as refusal:
-        subject.learner(memory_budget=refusal.asked_bytes)
+        made = subject.learner(memory_budget=refusal.asked_bytes)
+        total = sum(made.ledger().values())
+        assert total <= made.memory_budget, f"{total} bytes before the first sample"
         try:
             subject.learner(memory_budget=refusal.asked_bytes - 1)
         except BudgetExceeded:

@@ -14,7 +14,7 @@ LAYERS = (
     {"edge_cl.onnx_export"},
     {"edge_cl.learner"},
     {"edge_cl.monitoring"},
-    {"edge_cl.rebuild"},
+    {"edge_cl.planner", "edge_cl.rebuild"},
     {"edge_cl.corrections", "edge_cl.neighbours", "edge_cl.published"},
     {"edge_cl.unknown"},
     {

@@ -16,7 +16,7 @@ from edge_cl.options import HeadOptions, MemoryOptions, Options
 from edge_cl.projection import StructuredProjection
 from edge_cl.state import Role, Slot
 from edge_cl.strategy import GradientStrategy
-from edge_cl.types import Array, Batch, Float32, Int64
+from edge_cl.types import Array, Batch, Float32, Int64, LatentSpec
 
 PENDING = 16
 """Samples between two updates of the stored covariance."""
@@ -94,6 +94,12 @@ class SLDAReplay(GradientStrategy):
         return self.options
 
     # The division of the budget.
+
+    def __init__(
+        self, spec: LatentSpec, options: Options, *, seed: int = 0, allowed_bytes: int
+    ) -> None:
+        super().__init__(spec, options, seed=seed, allowed_bytes=allowed_bytes)
+        self._cut(self.fitting(0, allowed_bytes))
 
     def setup(self) -> None:
         """Draw which features come first; they are dropped from the end."""
