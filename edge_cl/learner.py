@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from edge_cl import checkpoint, rebuild, strategies
+from edge_cl import checkpoint, planner, rebuild, strategies
 from edge_cl.budget import parse_bytes
 from edge_cl.corrections import Correctable
 from edge_cl.errors import (
     BudgetExceeded,
     CheckpointError,
+    Conflict,
     ExtractorMismatch,
+    InvalidInput,
     InvalidLabel,
     InvalidOption,
 )
@@ -61,6 +64,8 @@ class Learner(Correctable):
         self._extractor_sha256 = extractor_sha256
         self.extractor = extractor
         self.memory_budget = memory_budget
+        self.plan: dict[str, Any] | None = None
+        """What `auto` planned for, and why it chose so; None for a strategy that was named."""
 
     @classmethod
     def create(
@@ -79,7 +84,8 @@ class Learner(Correctable):
         Parameters
         ----------
         strategy
-            One of `edge_cl.strategies.names()`.
+            One of `edge_cl.strategies.names()`; or ``"auto"``: the planner chooses, and again
+            when there are more classes than it planned for.
         extractor
             ``"default"``, a path to a model, or an `Extractor`, for learning images.
         dim
@@ -89,7 +95,8 @@ class Learner(Correctable):
         memory_budget
             Bytes, or a size such as ``"1MiB"``, for everything the learner keeps.
         options
-            Of the strategy; see `edge_cl.strategies.describe`.
+            Of the strategy; see `edge_cl.strategies.describe`. Those of `auto` are
+            `classes` and `update_ms`.
         seed
             Of the learner's own random generator.
 
@@ -112,8 +119,10 @@ class Learner(Correctable):
             spec = LatentSpec(int(dim))
         if not 1 <= spec.dim <= 65536:
             raise InvalidOption(f"dim must be between 1 and 65536, got {spec.dim}")
-        kind = strategies.find(strategy)
         budget = parse_bytes(memory_budget)
+        if strategy == planner.AUTO:
+            return cls._planned(spec, budget, options, seed, loaded)
+        kind = strategies.find(strategy)
         beside = ClassStatistics(spec.dim, streams=True).bytes_for(0)
         parsed = parse_options(kind.options_type, options, strategy=strategy)
         try:
@@ -129,6 +138,24 @@ class Learner(Correctable):
             extractor=loaded,
             extractor_sha256=None if loaded is None else loaded.manifest.sha256,
         )
+
+    @classmethod
+    def _planned(
+        cls, spec: LatentSpec, budget: int, options: Mapping[str, Any] | None, seed: int,
+        extractor: Extractor | None,
+    ) -> Learner:  # fmt: skip
+        wanted = planner.parse_auto(options)
+        choice = planner.choose(
+            budget, spec=spec, classes=wanted.classes, update_ms=wanted.update_ms
+        )
+        learner = cls.create(
+            strategy=choice.strategy, spec=spec, memory_budget=budget, options=choice.options,
+            seed=seed,
+        )  # fmt: skip
+        learner.extractor = extractor
+        learner._extractor_sha256 = None if extractor is None else extractor.manifest.sha256
+        learner.plan = {**wanted.model_dump(), "reasons": list(choice.reasons)}
+        return learner
 
     # What is known about it.
 
@@ -246,6 +273,7 @@ class Learner(Correctable):
         rows, tables = self._admit(latents, labels, contexts)
         if not len(rows):
             return
+        self._outgrow(len(tables[0]), latents, labels, contexts)
         present = self._labels, self._contexts
         self._labels, self._contexts = tables
         batch = self._batch(rows, labels, contexts, ids)
@@ -332,6 +360,7 @@ class Learner(Correctable):
         """
         other = self.with_strategy(strategy, options)
         self._strategy, self._statistics = other._strategy, other._statistics
+        self.plan = None
         self._changed()
 
     def check_strategy(self, strategy: str, options: Mapping[str, Any] | None = None) -> None:
@@ -344,8 +373,31 @@ class Learner(Correctable):
         other._strategy = rebuild.succeed(self._strategy, *self._wanted(strategy, options))
         other._statistics = self._statistics_under(other._strategy)
         other._counts = list(self._counts)
+        other.plan = None
         other._changed()
         return other
+
+    def _outgrow(
+        self, classes: int, latents: Array, labels: Sequence[str], contexts: Contexts
+    ) -> None:
+        """Plan anew if `auto` planned for fewer classes; keep what it has if nothing is better."""
+        plan = self.plan
+        if plan is None or classes <= plan["classes"]:
+            return
+        plan = {**plan, "classes": 2 * classes}
+        with contextlib.suppress(BudgetExceeded, Conflict, InvalidInput):
+            choice = planner.choose(
+                self.memory_budget, spec=self.spec, classes=plan["classes"],
+                update_ms=plan["update_ms"],
+            )  # fmt: skip
+            if choice.strategy != self.strategy or any(
+                self.options[name] != value for name, value in choice.options.items()
+            ):
+                other = self.with_strategy(choice.strategy, choice.options)
+                other._admit(latents, labels, contexts)
+                self._strategy, self._statistics = other._strategy, other._statistics
+            plan["reasons"] = list(choice.reasons)
+        self.plan = plan
 
     def _statistics_under(self, strategy: Strategy) -> ClassStatistics:
         """The sums over all samples; over the exemplars, where `strategy` sees them otherwise."""
@@ -512,6 +564,7 @@ class Learner(Correctable):
             "counts": self._counts,
             "version": self._version,
             "extractor_sha256": self._extractor_sha256,
+            **({} if self.plan is None else {"plan": self.plan}),
         }
 
     @classmethod
@@ -532,6 +585,7 @@ class Learner(Correctable):
         )
         learner._counts = [int(count) for count in manifest["counts"]]
         learner._version = int(manifest["version"])
+        learner.plan = manifest.get("plan")
         learner._strategy.restore(
             arrays, len(learner._labels), len(learner._contexts), learner._allowed_bytes()
         )

@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_cl import strategies
 from edge_cl.budget import format_bytes, parse_bytes
@@ -26,7 +26,7 @@ from edge_cl.options import parse_options
 from edge_cl.types import LatentSpec
 from edge_cl.unknown import ClassStatistics
 
-__all__ = ["AUTO", "AutoOptions", "Choice", "Plan", "choose", "make_plan"]
+__all__ = ["AUTO", "AutoOptions", "Choice", "Plan", "choose", "make_plan", "parse_auto"]
 
 AUTO = "auto"
 """The name by which a learner lets the planner choose."""
@@ -213,6 +213,18 @@ def choose(
         f"no strategy that was measured holds {classes} classes of {spec.dim} values in it; "
         "raise memory_budget, or plan for fewer classes or a shorter latent",
     )
+
+
+def parse_auto(options: Mapping[str, Any] | None) -> AutoOptions:
+    """The options of `auto`; InvalidOption names what cannot be used."""
+    try:
+        return AutoOptions.model_validate(dict(options or {}))
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        known = ", ".join(AutoOptions.model_fields)
+        raise InvalidOption(
+            f"strategy 'auto': {'; '.join(faults)}; its options are: {known}"
+        ) from None
 
 
 @cache

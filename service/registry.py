@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +160,7 @@ class Registry:
         with self._lock:
             self._check_room(name, origin.memory_budget)
             # Defaults may change with a version; a learner keeps those it was created with.
-            origin = replace(origin, options=origin.create().options)
+            origin = origin.settled()
             draft = self._folder / f".new-{secrets.token_hex(8)}"
             try:
                 origin.write(draft)

@@ -99,6 +99,9 @@ class LearnerState(BaseModel):
     strategy: str
     options: dict[str, Any]
     change: ChangeNote | None = Field(description="What is being built to take its place.")
+    plan: dict[str, Any] | None = Field(
+        description="What strategy `auto` planned for, and why it chose so; null if it did not."
+    )
     change_failure: str | None = Field(description="Why the last change was given up, if it was.")
     seed: int
     extractor: str | None

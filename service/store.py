@@ -20,7 +20,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ class Origin:
         Name and options of the front end that makes them, when they are not of images.
     created_at
         Seconds since the epoch.
+    plan
+        What `auto` planned for, if it chose.
     """
 
     strategy: str
@@ -74,6 +76,7 @@ class Origin:
     seed: int = 0
     frontend: dict[str, Any] | None = None
     created_at: float = field(default_factory=time.time)
+    plan: dict[str, Any] | None = None
 
     @property
     def takes_images(self) -> bool:
@@ -82,13 +85,20 @@ class Origin:
 
     def create(self) -> Learner:
         """A learner that has learned nothing."""
-        return Learner.create(
+        learner = Learner.create(
             strategy=self.strategy,
             spec=self.spec,
             memory_budget=self.memory_budget,
             options=self.options,
             seed=self.seed,
         )
+        learner.plan = learner.plan if self.plan is None else self.plan
+        return learner
+
+    def settled(self) -> Origin:
+        """The same with what is chosen now: defaults and the planner may change with a version."""
+        learner = self.create()
+        return replace(self, strategy=learner.strategy, options=learner.options, plan=learner.plan)
 
     def write(self, folder: Path) -> None:
         """Save into a learner's folder."""

@@ -86,6 +86,8 @@ class View:
         The strategy that is being built to take its place.
     change_failure
         Why the last change of strategy was given up.
+    plan
+        What `auto` planned for, and why it chose so.
     """
 
     published: Published
@@ -97,6 +99,7 @@ class View:
     options: dict[str, Any]
     change: dict[str, Any] | None = None
     change_failure: str | None = None
+    plan: dict[str, Any] | None = None
 
     @property
     def reserved_bytes(self) -> int:
@@ -429,6 +432,7 @@ class Worker:
             options=learner.options,
             change=self._change_note(),
             change_failure=self._change_failure,
+            plan=learner.plan,
         )
 
     def _change_note(self) -> dict[str, Any] | None:

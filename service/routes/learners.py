@@ -141,6 +141,7 @@ def learner_content(served: ServedLearner) -> dict[str, Any]:
         "options": view.options,
         "change": view.change,
         "change_failure": view.change_failure,
+        "plan": view.plan,
         "seed": origin.seed,
         "extractor": origin.extractor,
         "frontend": origin.frontend,

@@ -10,6 +10,7 @@ import pytest
 from edge_cl import LatentSpec, Learner, cli, errors
 from edge_cl.bench.plan_table import made_from
 from edge_cl.budget import parse_bytes
+from edge_cl.checks import assert_same_state, stream
 from edge_cl.planner import choose, make_plan, shipped
 
 SPEC = LatentSpec(512, scale=0.02)
@@ -103,3 +104,42 @@ def test_the_command_explains_its_choice(capsys):
     assert said["total_bytes"] == sum(said["ledger"].values()) <= 262144
     assert cli.run(["plan", "--codec", "uint4"]) == 2
     assert "auto chooses the codec" in capsys.readouterr().err
+
+
+def test_auto_is_what_the_planner_chooses_and_says_so():
+    learner = Learner.create(strategy="auto", spec=SPEC, memory_budget="256KiB")
+    found = choose("256KiB", spec=SPEC, classes=10)
+    assert learner.strategy == found.strategy
+    assert learner.options["codec"] == found.options["codec"]
+    assert learner.plan == {"classes": 10, "update_ms": None, "reasons": list(found.reasons)}
+    assert Learner.from_bytes(learner.to_bytes()).plan == learner.plan
+    with pytest.raises(errors.InvalidOption, match="its options are: classes, update_ms"):
+        Learner.create(strategy="auto", spec=SPEC, options={"codec": "uint4"})
+
+
+def test_auto_plans_anew_when_classes_outgrow_it_and_keeps_what_it_knows(monkeypatch):
+    few = table(
+        row("latent_replay", [[4096, 80.0], [32768, 70.0]], codec="uint8"),
+        row("gdumb", [[4096, 70.0], [32768, 80.0]], codec="uint4"),
+    )
+    few = {**few, "dim": 8, "classes": 4}
+    monkeypatch.setattr("edge_cl.planner.shipped", lambda: few)
+    spec = LatentSpec(8, scale=0.02)
+    learner = Learner.create(
+        strategy="auto", spec=spec, memory_budget="32KiB", options={"classes": 4}
+    )
+    assert (learner.strategy, learner.options["codec"]) == ("gdumb", "uint4")
+    source = stream(spec, 60)
+    labels = [f"{label} of {n % 40}" for n, label in enumerate(source.labels)]
+    learner.learn_latents(source.latents[:3], labels[:3], ids=range(3))
+    twin = Learner.from_bytes(learner.to_bytes())
+    for one in (learner, twin):
+        one.learn_latents(source.latents[3:], labels[3:], ids=range(3, 60))
+    assert (learner.strategy, learner.options["codec"]) == ("latent_replay", "uint8")
+    assert learner.plan["classes"] == 2 * len(set(labels))
+    assert learner.samples_seen == 60
+    assert set(learner._strategy.memory.all().ids) == set(range(60))
+    assert sum(learner.ledger().values()) <= learner.memory_budget
+    assert_same_state(learner, twin)
+    learner.change_strategy("replay")
+    assert learner.plan is None

@@ -255,3 +255,27 @@ def test_changes_that_cannot_be_are_refused_at_once(start):
     refused = change(client, "replay")
     assert refused.status_code == 507
     assert "while the new one is built" in refused.json()["detail"]
+
+
+def test_auto_keeps_the_choice_of_its_first_day(start):
+    running = start()
+    answer = running.client.post(
+        "/v1/learners",
+        json={"name": "l", "dim": DIM, "strategy": "auto", "options": {"classes": 8}},
+    )
+    assert answer.status_code == 201, answer.text
+    state = answer.json()
+    assert state["strategy"] != "auto"
+    assert state["plan"]["classes"] == 8
+    assert state["plan"]["reasons"][0].startswith(state["strategy"])
+    teach(running.client, 2)
+    body = {"samples": [{"label": f"more {n}", "latent": latent(1, n)} for n in range(3)]}
+    assert running.client.post(SAMPLES, json=body).status_code == 201
+    assert running.client.get(LEARNER).json()["plan"]["classes"] == 22
+    assert scores(running) == learned_in_one_go(running)
+    running = start()
+    again = running.client.get(LEARNER).json()
+    assert again["plan"]["classes"] == 22
+    assert again["options"] == state["options"]
+    bad = {"name": "m", "dim": DIM, "strategy": "auto", "options": {"clases": 8}}
+    assert running.client.post("/v1/learners", json=bad).json()["type"].endswith("invalid-option")
