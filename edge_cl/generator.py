@@ -88,6 +88,11 @@ class LatentVAE:
     def _split(self) -> int:
         return self.encoder.size(2 * self.code)
 
+    def networks(self, weights: Float32) -> tuple[tuple[Head, Float32], tuple[Head, Float32]]:
+        """Encoder and decoder, each with its view of `weights`."""
+        cut = self._split
+        return (self.encoder, weights[:cut]), (self.decoder, weights[cut:])
+
     def initial(self, rng: np.random.Generator) -> Float32:
         """Fresh weights: random hidden layers, output layers of zeros."""
         encoder = self.encoder.initial(2 * self.code, rng)

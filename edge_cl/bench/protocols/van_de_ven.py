@@ -24,9 +24,11 @@ import numpy as np
 from edge_cl import strategies
 from edge_cl.bench import metrics
 from edge_cl.bench.datasets import Dataset, mnist
+from edge_cl.generator import GenerativeStrategy
+from edge_cl.head import Head
 from edge_cl.options import parse_options
-from edge_cl.strategy import Strategy
-from edge_cl.types import Array, Batch, Int64, LatentSpec
+from edge_cl.strategy import GradientStrategy, Strategy
+from edge_cl.types import Array, Batch, Float32, Int64, LatentSpec
 
 TASKS = 5
 DIGITS_A_TASK = 2
@@ -63,6 +65,9 @@ class Row:
         Mean accuracy in per cent that the paper gives, or None.
     lowest, highest
         Between which the measured mean must lie to count as reproduced.
+    small_start
+        Whether hidden layers start as in the reference implementation, weights and biases
+        uniform within 1/sqrt(inputs), instead of within He's sqrt(6/inputs) and at zero.
     """
 
     strategy: str
@@ -70,6 +75,7 @@ class Row:
     published: float | None = None
     lowest: float = 0.0
     highest: float = 100.0
+    small_start: bool = False
 
 
 EWC = {"variant": "offline", "fisher_samples": 12_000}
@@ -99,7 +105,7 @@ ROWS: dict[str, Row] = {
     "class/none": Row("naive", {}, 19.9, 18, 22),
     "class/ewc": Row("ewc", EWC | {"strength": 1e9}, 20.01, 18, 22),
     "class/si": Row("si", {"strength": 5000.0}, 19.99, 18, 22),
-    "class/lwf": Row("lwf", {}, 23.85, 21, 26),
+    "class/lwf": Row("lwf", {"strength": 1.0}, 23.85, 21, 26, small_start=True),
     "class/replay": Row("replay", {"memory_samples": 1000, "replay_batch": 128}, 88.79, 86.79),
     "class/icarl": Row(
         "icarl",
@@ -107,7 +113,10 @@ ROWS: dict[str, Row] = {
         92.49,
         90.49,
     ),
-    "class/generative_replay": Row("generative_replay", GENERATIVE, 90.79, 88.79, 92.79),
+    "class/generative_replay": Row(
+        "generative_replay", GENERATIVE, 90.79, 88.79, 92.79, small_start=True
+    ),
+    "class/joint": Row("joint", {"passes": 20, "train_batch": BATCH}, 97.94, 97.44, 98.44),
     "task/none": Row("naive", {}, 87.2),
     "task/packnet": Row("packnet", PACKNET, None, 97),
     "task/hypernetwork": Row("hypernetwork", HYPERNETWORK, 99.79, 97),
@@ -220,7 +229,23 @@ def make_strategy(
     options = {name: value for name, value in common.items() if name in known}
     options |= row.options
     parsed = parse_options(kind.options_type, options, strategy=row.strategy)
-    return kind(spec, parsed, seed=seed, allowed_bytes=ALLOWED_BYTES)
+    learner = kind(spec, parsed, seed=seed, allowed_bytes=ALLOWED_BYTES)
+    if row.small_start:
+        assert isinstance(learner, GradientStrategy)
+        rng = np.random.Generator(np.random.PCG64(seed))
+        start_small(learner.head, learner.weights, rng)
+        if isinstance(learner, GenerativeStrategy):
+            for network, weights in learner.vae.networks(learner.generator):
+                start_small(network, weights, rng)
+    return learner
+
+
+def start_small(head: Head, weights: Float32, rng: np.random.Generator) -> None:
+    """Draw the hidden layers anew, uniform within 1/sqrt(inputs); changes `weights`."""
+    for (matrix, bias), inputs in zip(head.layers(weights), head.widths, strict=False):
+        bound = inputs**-0.5
+        matrix[:] = rng.uniform(-bound, bound, matrix.shape)
+        bias[:] = rng.uniform(-bound, bound, bias.shape)
 
 
 def learn_task(
