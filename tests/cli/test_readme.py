@@ -1,6 +1,8 @@
 """The README's examples, run as they stand against a real service."""
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edge_cl import cli
+from edge_cl.local_service import LocalService
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 WRITTEN_URL = "http://127.0.0.1:8080"
@@ -25,6 +28,7 @@ def photos(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     smooth = np.tile(np.linspace(0, 255, 96), (96, 1))
     pictures = {"cup": smooth, "cup2": smooth * 0.9, "pen": rng.integers(0, 255, (96, 96))}
+    pictures["pen2"] = pictures["pen"] // 2
     for name, picture in pictures.items():
         Image.fromarray(picture.astype(np.uint8)).convert("RGB").save(tmp_path / f"{name}.jpg")
     for folder in ("photos", "test-photos"):
@@ -45,12 +49,28 @@ COMMANDS = [
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_examples(real_service, photos):
-    assert len(CURLS) >= 4
-    for line in CURLS:
-        command = line.replace(WRITTEN_URL, real_service.url).split()
-        ran = subprocess.run([*command, "-sS", "--fail-with-body"], capture_output=True, text=True)
-        assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
+def test_the_two_minutes(tmp_path, photos):
+    """Every line of the first section, in its order, on a service that is new as it is there."""
+    assert len(CURLS) == 7
+    with LocalService(tmp_path, {"memory_budget": "1MiB"}) as service:
+        answers = [json.loads(curl(line, service.url)) for line in CURLS]
+        assert answers[3]["ids"] == [3]
+        assert [answer["undone"] for answer in answers[-2:]] == [
+            answers[4]["version"], answers[3]["version"],
+        ]  # fmt: skip
+        service.kill()
+        service.start()
+        again = json.loads(curl(CURLS[2], service.url))["predictions"][0]
+    first = answers[2]["predictions"][0]
+    assert again["label"] == first["label"] == "cup"
+    assert again["score"] == first["score"]
+
+
+def curl(line, url):
+    command = shlex.split(line.replace(WRITTEN_URL, url))
+    ran = subprocess.run([*command, "-sS", "--fail-with-body"], capture_output=True, text=True)
+    assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
+    return ran.stdout
 
 
 def test_command_examples(real_service, photos, monkeypatch, capsys):
