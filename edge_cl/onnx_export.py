@@ -245,22 +245,18 @@ def _icarl(graph: Graph, strategy: Any, rows: str) -> str:
 
 
 def _slda_replay(graph: Graph, strategy: Any, rows: str) -> str:
-    dim, width = strategy.spec.dim, strategy.coefficients.shape[1]
+    classes, many, width = strategy.rows.shape
     order = np.asarray(strategy.order[:width], dtype=np.int64)
     features = graph.node("Gather", rows, graph.constant(order), axis=1)
-    if width > dim:
-        unit = np.eye(dim, dtype=np.float32)
-        matrix = strategy.project(unit - unit.mean(axis=1, keepdims=True))[:, : width - dim]
-        random = graph.node("Div", graph.node("Relu", graph.node("MatMul", rows, matrix)), 4.0)
-        features = graph.node("Concat", features, graph.node("Min", random, 1.0), axis=1)
-    weights = strategy.coefficients * strategy.steps[:, None]
-    linear = graph.linear(features, weights, strategy.intercepts)
-    scores = graph.node("LogSoftmax", linear, axis=1)
-    if not len(strategy.weights):
-        return scores
-    head = graph.node("LogSoftmax", _trained(graph, strategy, rows), axis=1)
-    weighted = graph.node("Mul", head, strategy.options.head_weight)
-    return graph.node("Add", scores, weighted)
+    weights = strategy.rows * strategy.steps[..., None]
+    linear = graph.linear(features, weights[:, 0], -strategy.offsets[:, 0])
+    if many == 1:
+        return linear
+    along = weights[:, 1:].reshape(-1, width)
+    roots = graph.linear(features, along, -strategy.offsets[:, 1:].reshape(-1))
+    of_class = np.repeat(np.eye(classes), many - 1, axis=0)
+    squares = graph.node("MatMul", graph.node("Mul", roots, roots), of_class)
+    return graph.node("Add", linear, squares)
 
 
 TABLE: tuple[tuple[type[Strategy], Scores], ...] = (

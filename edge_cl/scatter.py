@@ -1,34 +1,29 @@
-"""A covariance matrix in two bytes an entry, kept while it streams.
+"""A covariance matrix in one and a half bytes an entry, kept while it streams.
 
-Off-diagonal entries are correlations, as signed fractions of 16 bits in the strict lower
-triangle, row by row: the first rows of a triangle are the triangle of the first features,
-so a covariance is narrowed by cutting its array short. Rounding is stochastic: the error
-of thousands of updates then averages out, where rounding to nearest would lose every
-update that is smaller than half a step.
+Off-diagonal entries are correlations in the strict lower triangle, row by row: the first
+rows of a triangle are the triangle of the first features, so a covariance is narrowed by
+cutting its array short. An entry is a signed square of 12 bits, for most correlations are
+small and the levels are then dense where they lie. Rounding is stochastic: the error of
+thousands of updates averages out, where rounding to nearest would lose every update that
+is smaller than half a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from edge_cl.types import Array, Float32
+from edge_cl.types import Array, Float32, UInt8
 
 STEPS = 32767
-"""Steps of the fixed-point numbers in one unit."""
+"""Steps of the 16-bit fixed-point numbers in one unit."""
+
+LEVELS = 2047
+"""Levels of a correlation's square root between 0 and 1."""
 
 
-def triangle_size(width: int) -> int:
-    """Entries below the diagonal of a (width, width) matrix."""
-    return width * (width - 1) // 2
-
-
-def _rows(width: int) -> Iterator[tuple[int, slice]]:
-    start = 0
-    for row in range(1, width):
-        yield row, slice(start, start + row)
-        start += row
+def triangle_bytes(width: int) -> int:
+    """Bytes of what is below the diagonal of a (width, width) matrix."""
+    return (3 * (width * (width - 1) // 2) + 1) // 2
 
 
 def rounded(values: Float32, rng: np.random.Generator) -> Array:
@@ -40,17 +35,43 @@ def rounded(values: Float32, rng: np.random.Generator) -> Array:
     return steps.astype(np.int16)
 
 
-def correlations(triangle: Array, width: int) -> Float32:
+def pack(values: Float32, rng: np.random.Generator) -> UInt8:
+    """Bytes of (N,) values in [-1, 1], each rounded up or down to a signed square (unbiased)."""
+    size = np.abs(values) * np.float32(LEVELS * LEVELS)
+    low = np.floor(np.sqrt(size))
+    # The squares next to it are low^2 and (low + 1)^2.
+    low += rng.random(len(low), dtype=np.float32) * (2 * low + 1) < size - low * low
+    signed = np.copysign(np.minimum(low, np.float32(LEVELS)), values).astype(np.int16)
+    words = np.zeros(len(signed) + len(signed) % 2, dtype=np.uint16)
+    words[: len(signed)] = signed.view(np.uint16) & 0xFFF
+    even, odd = words[0::2], words[1::2]
+    packed = np.stack([even & 0xFF, even >> 8 | (odd & 0xF) << 4, odd >> 4], axis=1)
+    return packed.astype(np.uint8).reshape(-1)[: (3 * len(signed) + 1) // 2]
+
+
+def unpack(packed: UInt8, count: int) -> Float32:
+    """The `count` values of `pack`."""
+    triples = np.zeros((-(-count // 2), 3), dtype=np.int16)
+    triples.reshape(-1)[: len(packed)] = packed
+    words = np.empty((len(triples), 2), dtype=np.int16)
+    words[:, 0] = triples[:, 0] | (triples[:, 1] & 0xF) << 8
+    words[:, 1] = triples[:, 1] >> 4 | triples[:, 2] << 4
+    signed = ((words.reshape(-1)[:count] ^ 0x800) - 0x800).astype(np.float32)
+    values: Float32 = signed * np.abs(signed)
+    values *= np.float32(1 / (LEVELS * LEVELS))
+    return values
+
+
+def correlations(triangle: UInt8, width: int) -> Float32:
     """The full (width, width) correlation matrix, ones on the diagonal."""
-    full = np.eye(width, dtype=np.float32)
-    for row, part in _rows(width):
-        full[row, :row] = triangle[part]
-        full[row, :row] *= np.float32(1 / STEPS)
-        full[:row, row] = full[row, :row]
+    full = np.zeros((width, width), dtype=np.float32)
+    full[np.tri(width, k=-1, dtype=np.bool_)] = unpack(triangle, width * (width - 1) // 2)
+    full += full.T
+    full[np.diag_indices(width)] = 1
     return full
 
 
-def covariance(triangle: Array, variance: Float32) -> Float32:
+def covariance(triangle: UInt8, variance: Float32) -> Float32:
     """The full covariance matrix of a stored one."""
     spread = np.sqrt(variance)
     full = correlations(triangle, len(variance))
@@ -59,11 +80,11 @@ def covariance(triangle: Array, variance: Float32) -> Float32:
     return full
 
 
-def store(full: Float32, triangle: Array, variance: Float32, rng: np.random.Generator) -> None:
+def store(full: Float32, triangle: UInt8, variance: Float32, rng: np.random.Generator) -> None:
     """Write a covariance matrix (W, W) into `triangle` and `variance`, in place."""
     variance[:] = np.diagonal(full)
     spread = np.sqrt(variance)
     spread[spread == 0] = 1
-    scaled = full / spread[:, None] / spread
-    for row, part in _rows(len(variance)):
-        triangle[part] = rounded(scaled[row, :row].astype(np.float32), rng)
+    scaled = full / spread[:, None]
+    scaled /= spread
+    triangle[:] = pack(scaled[np.tri(len(variance), k=-1, dtype=np.bool_)], rng)

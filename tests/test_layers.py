@@ -34,6 +34,7 @@ LAYERS = (
         "edge_cl.codec",
         "edge_cl.optimizer",
         "edge_cl.projection",
+        "edge_cl.factors",
         "edge_cl.scatter",
         "edge_cl.triangle",
     },

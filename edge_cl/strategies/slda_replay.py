@@ -1,92 +1,141 @@
-"""Discriminant analysis on compressed statistics, joined with a replayed head."""
+"""Discriminant analysis on compressed statistics, beside a memory of exemplars."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from edge_cl import scatter
-from edge_cl.codec import make_codec
-from edge_cl.equations import log_softmax
+from edge_cl import factors, scatter
+from edge_cl.codec import Codec, make_codec
 from edge_cl.memory import ReplayMemory
-from edge_cl.options import HeadOptions, MemoryOptions, Options
-from edge_cl.projection import StructuredProjection
-from edge_cl.state import Role, Slot
-from edge_cl.strategy import GradientStrategy
-from edge_cl.types import Array, Batch, Float32, Int64, LatentSpec
-
-PENDING = 16
-"""Samples between two updates of the stored covariance."""
+from edge_cl.options import MemoryOptions, Options
+from edge_cl.state import Role, Slot, zeros
+from edge_cl.strategy import Strategy
+from edge_cl.types import Array, Batch, Float32, Int8, Int64, UInt8
 
 NARROWEST = 4
-WIDEST = 3
-"""Features at least; and at most, as a multiple of the latent's width."""
+"""Features at least, where the latent has so many."""
 
-EXEMPLARS_A_CLASS = 25
-"""Below this many exemplars a class, a replayed head adds nothing."""
+WAITING_PART, LEAST_WAITING, MOST_WAITING = 32, 4, 64
+"""Part of the budget for samples that wait to be added, and how many may."""
+
+WIDTH_WORTH = 2.2
+"""A feature's worth against a direction's: what width**this * (1 + rank) measures grew evenly
+with accuracy on CIFAR-100 (docs/decisions/0010)."""
+
+
+WIDTHS = 16
+"""Parts of the latent's width by which features are given up."""
 
 
 class Layout(NamedTuple):
-    """How the bytes are divided: features in the statistics, and whether there is a head."""
+    """How the bytes are divided: features, directions of a class, samples that may wait."""
 
     width: int
-    head: bool
+    rank: int
+    waiting: int
 
 
-class SLDAReplayOptions(HeadOptions, MemoryOptions):
-    """Options of discriminant analysis with replay."""
+def statistics_bytes(layout: Layout, classes: int, latent_bytes: int) -> int:
+    """Bytes of all statistics of that many classes, where a latent waits in `latent_bytes`."""
+    width, rank, waiting = layout
+    of_class = 3 * width + 16 + rank * (2 * width + 12)
+    beside = 4 * width + waiting * (latent_bytes + 8) + 32
+    return classes * of_class + scatter.triangle_bytes(width) + beside
+
+
+@lru_cache(maxsize=64)
+def best_layout(most: Layout, classes: int, latent_bytes: int, allowed_bytes: int) -> Layout:
+    """The layout within `most` that is worth most of those that fit, else the least one.
+
+    Only some widths are considered: were any width allowed, each new class would take a
+    few features more, until too few were left for good.
+    """
+    narrowest = min(NARROWEST, most.width)
+    best, worth = Layout(narrowest, 0, most.waiting), 0.0
+    widths = {-(-most.width * part // WIDTHS) for part in range(1, WIDTHS + 1)}
+    for width in widths | {max(most.width // WIDTHS >> k, narrowest) for k in range(1, 16)}:
+        fixed, one = (
+            statistics_bytes(Layout(width, rank, most.waiting), classes, latent_bytes)
+            for rank in (0, 1)
+        )
+        if width < narrowest or fixed > allowed_bytes:
+            continue
+        rank = min(most.rank, (allowed_bytes - fixed) // max(one - fixed, 1))
+        if width**WIDTH_WORTH * (1 + rank) > worth:
+            best, worth = Layout(width, rank, most.waiting), width**WIDTH_WORTH * (1 + rank)
+    return best
+
+
+class Statistics(NamedTuple):
+    """All that is known of the samples so far, in floats."""
+
+    count: Int64
+    means: Float32
+    covariance: Float32
+    factors: dict[int, Float32]
+    """(rank, width) of the classes whose samples waited."""
+
+
+class SLDAReplayOptions(MemoryOptions):
+    """Options of discriminant analysis with exemplars."""
 
     normalise: Literal["l2", "power_l2"] = Field(
         "power_l2", description="Features must have unit length, so that they fit fixed point."
     )
-    optimizer: Literal["sgd"] = Field("sgd", description="Update rule of the head.")
-    momentum: float = Field(0.0, ge=0, le=0, description="The head has none, to save bytes.")
-    hidden: tuple[()] = Field((), description="The replayed head is linear.")
-    softmax_over: Literal["seen"] = Field("seen", description="Classes in the softmax.")
     codec: str = Field("uint4", description="How an exemplar is stored.")
     selection: str = Field("class_balanced", description="Which samples stay in the memory.")
     width: int | None = Field(
         None, ge=NARROWEST, description="Features in the statistics at most; null fits the budget."
     )
+    rank: int = Field(32, ge=0, le=512, description="Directions kept of each class at most.")
     statistics_share: float = Field(
-        0.5, gt=0, lt=1, description="Part of the budget for statistics beyond the latent's width."
+        0.9, gt=0, lt=1, description="Part of the budget for statistics; the rest is exemplars."
     )
-    shrinkage: float = Field(1e-2, gt=0, lt=1, description="Weight of the identity.")
-    head_weight: float = Field(0.5, ge=0, description="Weight of the head's log-probabilities.")
+    shrinkage: float = Field(
+        1e-2, gt=0, lt=1, description="Weight of the identity in the covariance after many samples."
+    )
+    class_weight: float = Field(
+        0.4, ge=0, le=1, description="Weight of a class's own covariance after many samples."
+    )
 
 
-class SLDAReplay(GradientStrategy):
-    """Class means and one covariance in 16 bits; what is left of the budget is replayed.
+class SLDAReplay(Strategy):
+    """Class means, a shared covariance, and what is particular to each class's own.
 
-    The statistics are those of streaming linear discriminant analysis (Hayes & Kanan 2020,
-    eq. 2 to 6) on the latent and, where the budget allows, on random ReLU features of it
-    (McDonnell et al. 2023, eq. 2). A linear head learns beside them from new samples and
-    exemplars, and the two log-probabilities are added: a product of experts (Hinton 2002,
-    eq. 1). When new classes need room, features are dropped from the end: what remains is
-    exactly the statistics of the features that remain.
+    Means and covariance are those of streaming linear discriminant analysis (Hayes &
+    Kanan 2020, eq. 2 to 6). Of each class's covariance the directions are kept in which it
+    exceeds the shared one most, and shrunk towards that (Friedman 1989, eq. 15; in
+    continual learning Goswami et al. 2023): the discriminants are quadratic along them,
+    and linear along all others. When new classes need room, features and directions are
+    dropped from the end: what remains is exactly the statistics of those that remain.
     """
 
     name: ClassVar[str] = "slda_replay"
     paper: ClassVar[str] = (
-        "Hayes & Kanan 2020, arXiv:1909.01520, eq. 2 to 6; McDonnell et al. 2023, "
-        "arXiv:2307.02251, eq. 2; Hinton 2002, doi:10.1162/089976602760128018, eq. 1"
+        "Hayes & Kanan 2020, arXiv:1909.01520, eq. 2 to 6; Friedman 1989, "
+        "doi:10.1080/01621459.1989.10478752; Goswami et al. 2023, arXiv:2309.14062"
     )
     options_type: ClassVar[type[Options]] = SLDAReplayOptions
     subtracts: ClassVar[bool] = True
 
-    layout: Array
+    layout: Int64
     mean: Array
     count: Int64
-    triangle: Array
+    triangle: UInt8
     variance: Float32
-    pending: Array
-    flushed: Int64
-    coefficients: Array
+    factor: Int8
+    factor_step: Float32
+    waiting: UInt8
+    waiting_class: Int64
+    waits: Int64
+    rows: Int8
     steps: Float32
-    intercepts: Float32
+    offsets: Float32
 
     @property
     def _options(self) -> SLDAReplayOptions:
@@ -95,78 +144,55 @@ class SLDAReplay(GradientStrategy):
 
     # The division of the budget.
 
-    def __init__(
-        self, spec: LatentSpec, options: Options, *, seed: int = 0, allowed_bytes: int
-    ) -> None:
-        super().__init__(spec, options, seed=seed, allowed_bytes=allowed_bytes)
-        self._cut(self.fitting(0, allowed_bytes))
-
     def setup(self) -> None:
         """Draw which features come first; they are dropped from the end."""
-        super().setup()
-        dim = self.spec.dim
         rng = np.random.Generator(np.random.PCG64(self.seed))
-        self.order = tuple(rng.permutation(dim).tolist())
-        self.project = StructuredProjection(dim, (WIDEST - 1) * dim, self.seed)
-        self._now = Layout(self._options.width or WIDEST * dim, True)
+        self.order = tuple(rng.permutation(self.spec.dim).tolist())
+        self._now = Layout(min(NARROWEST, self.spec.dim), 0, LEAST_WAITING)
+        self._is_empty = True
 
     def constants(self) -> dict[str, Array]:
-        """The order of the latent's values, and the projection's signs."""
-        return {"order": np.array(self.order, dtype=np.int32), "signs": self.project.signs}
-
-    def statistics_bytes(self, width: int, classes: int) -> int:
-        """Bytes of all statistics at this many features and classes."""
-        slots = self._statistics(Layout(width, False), classes)
-        return sum(slot.total_bytes for slot in slots.values())
+        """The order of the latent's values."""
+        return {"order": np.array(self.order, dtype=np.int32)}
 
     def fitting(self, classes: int, allowed_bytes: int) -> Layout:
-        """The layout for that many classes and bytes; never wider than the present one."""
-        row_bytes = make_codec(self._options.codec, self.spec).row_bytes
-        exemplars = ReplayMemory.bytes_for(
-            row_bytes, EXEMPLARS_A_CLASS * max(classes, 1), self._options.selection
-        )
-        other = 1024 + sum(array.nbytes for array in self.constants().values())
-        free = allowed_bytes - other - 16 * classes
-        dim, widest = min(self.spec.dim, self._now.width), self._now.width
-        with_head = free - exemplars - 8 * self.head.size(classes)
-        if self._now.head and with_head >= self.statistics_bytes(dim, classes):
-            shared = min(with_head, int(self._options.statistics_share * allowed_bytes))
-            return Layout(max(dim, self._widest(classes, shared, widest)), True)
-        least_memory = ReplayMemory.bytes_for(row_bytes, 1, self._options.selection)
-        return Layout(self._widest(classes, free - least_memory, dim), False)
+        """The layout for that many classes and bytes; never larger than one in use."""
+        options, exemplar = self._options, make_codec(self._options.codec, self.spec)
+        dim, latent_bytes = self.spec.dim, self._waiting_codec().row_bytes
+        part = max(allowed_bytes // WAITING_PART // (latent_bytes + 8), LEAST_WAITING)
+        most = Layout(min(options.width or dim, dim), options.rank, min(part, MOST_WAITING))
+        codec_bytes = sum(array.nbytes for array in exemplar.arrays().values())
+        least_memory = ReplayMemory.bytes_for(exemplar.row_bytes, 1, options.selection)
+        other = 1024 + least_memory + codec_bytes + 4 * dim
+        allowed = min(allowed_bytes - other, int(options.statistics_share * allowed_bytes))
+        best = best_layout(most, classes, latent_bytes, allowed)
+        return best if self._is_empty else Layout(*map(min, best, self._now))
 
-    def _widest(self, classes: int, allowed_bytes: int, limit: int) -> int:
-        low, high = min(NARROWEST, limit), limit + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self.statistics_bytes(middle, classes) <= allowed_bytes:
-                low = middle
-            else:
-                high = middle
-        return low
+    def _waiting_codec(self) -> Codec:
+        """Extractor's codes wait as they are; other latents in half precision."""
+        return make_codec("uint8" if self.spec.quantised else "float16", self.spec)
 
     def _statistics(self, layout: Layout, classes: int) -> dict[str, Slot]:
-        width = layout.width
+        width, rank, waiting = layout
         return {
-            "layout": Slot((2,), np.int64),
+            "layout": Slot((3,), np.int64),
             "mean": Slot((classes, width), np.int16),
             "count": Slot((classes,), np.int64),
-            "triangle": Slot((scatter.triangle_size(width),), np.int16),
+            "triangle": Slot((scatter.triangle_bytes(width),), np.uint8),
             "variance": Slot((width,)),
-            "pending": Slot((PENDING, width), np.float16),
-            "flushed": Slot((1,), np.int64),
-            "coefficients": Slot((classes, width), np.int8, Role.DERIVED),
-            "steps": Slot((classes,), role=Role.DERIVED),
-            "intercepts": Slot((classes,), role=Role.DERIVED),
+            "factor": Slot((classes, rank, width), np.int8),
+            "factor_step": Slot((classes, rank)),
+            "waiting": Slot((waiting, self._waiting_codec().row_bytes), np.uint8),
+            "waiting_class": Slot((waiting,), np.int64),
+            "waits": Slot((1,), np.int64),
+            "rows": Slot((classes, 1 + rank, width), np.int8, Role.DERIVED),
+            "steps": Slot((classes, 1 + rank), role=Role.DERIVED),
+            "offsets": Slot((classes, 1 + rank), role=Role.DERIVED),
         }
 
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
-        """Statistics at the planned width; a head if there is room for one."""
-        size = self.head.size(classes) if self._now.head else 0
-        return {
-            **self._statistics(self._now, classes),
-            "weights": Slot((size,), role=Role.PUBLISHED),
-        }
+        """Statistics at the present layout."""
+        return self._statistics(self._now, classes)
 
     def initialise(self) -> None:
         """The layout of an empty learner."""
@@ -181,142 +207,176 @@ class SLDAReplay(GradientStrategy):
             self._now = present
 
     def grow(self, classes: int, contexts: int, allowed_bytes: int) -> None:
-        """Make room; features and the head are given up before a class is refused."""
+        """Make room; features and directions are given up before a class is refused."""
         self.capacities(classes, contexts, allowed_bytes)
-        self._cut(self.fitting(classes, allowed_bytes))
+        self._arrange(self.fitting(classes, allowed_bytes))
         super().grow(classes, contexts, allowed_bytes)
 
-    def _cut(self, layout: Layout) -> None:
-        """Drop features from the end, and the head if the layout has none."""
+    def _arrange(self, layout: Layout) -> None:
+        """Begin with a layout, or drop features and directions from the end."""
         if layout == self._now:
             return
-        width = layout.width
-        self.mean = self.mean[:, :width].copy()
-        self.triangle = self.triangle[: scatter.triangle_size(width)].copy()
-        self.variance = self.variance[:width].copy()
-        self.pending = self.pending[:, :width].copy()
-        if not layout.head:
-            self.weights = self.weights[:0].copy()
+        if not self._is_empty and layout.waiting < self._now.waiting:
+            self._fold()
         self._now = layout
-        self.layout[:] = layout
         self._slots = self.slots(self.classes, self.contexts)
+        for name in self._state_names():
+            slot = self._slots[name]
+            old = zeros(slot) if self._is_empty else getattr(self, name)
+            setattr(self, name, old[tuple(map(slice, slot.shape))].copy())
+        self.layout[:] = layout
 
     def restore(
         self, arrays: Mapping[str, Array], classes: int, contexts: int, allowed_bytes: int
     ) -> None:
         """As every strategy's, at the layout that was saved."""
-        if "layout" in arrays:
-            self._now = Layout(int(arrays["layout"][0]), bool(arrays["layout"][1]))
+        if "layout" in arrays and arrays["layout"].shape == (3,):
+            self._now = Layout(*arrays["layout"].tolist())
+        self._is_empty = classes == 0
         super().restore(arrays, classes, contexts, allowed_bytes)
 
     # Learning.
 
     def features(self, latents: Float32) -> Float32:
-        """Features (N, W) in [-1, 1] of normalised latents (N, D)."""
-        width, dim = self._now.width, self.spec.dim
-        raw = latents[:, self.order[:width]]
-        if width <= dim:
-            return raw
-        # Without its mean a latent's ReLU features are near zero-mean before the ReLU.
-        centred = latents - latents.mean(axis=1, keepdims=True)
-        random = np.maximum(self.project(centred)[:, : width - dim], np.float32(0))
-        return np.concatenate([raw, np.minimum(random / np.float32(4), np.float32(1))], axis=1)
-
-    def training_batch(self, batch: Batch) -> Batch:
-        """The new samples and `replay_batch` exemplars."""
-        return Batch.concat([batch, self.rehearse(self._options.replay_batch)])
+        """The first features (N, W) of normalised latents (N, D)."""
+        return latents[:, self.order[: self._now.width]]
 
     def step(self, batch: Batch) -> float:
-        """One gradient step of the head, if there is one."""
-        return super().step(batch) if self._now.head else 0.0
+        """Nothing is iterated: `remember` adds each sample once."""
+        return 0.0
 
     def remember(self, batch: Batch) -> None:
-        """Add every sample to the statistics, and offer it to the memory."""
+        """Offer every sample to the memory, and add it to the statistics."""
         super().remember(batch)
-        self.add(batch)
-
-    def add(self, batch: Batch) -> None:
-        """Add every sample to the statistics."""
-        for row, c in zip(self.features(self.normalise(batch.latents)), batch.classes, strict=True):
-            seen = int(self.count[c])
-            move = row - self.mean[c] * np.float32(1 / scatter.STEPS)
-            self.mean[c] = scatter.rounded(row - move * np.float32(seen / (seen + 1)), self.rng)
-            self.pending[self.waiting] = move * np.float32(np.sqrt(seen / (seen + 1)))
-            self.count[c] += 1
-            if self.waiting == PENDING:
-                scatter.store(self.covariance(), self.triangle, self.variance, self.rng)
-                self.flushed[0] += PENDING
-
-    @property
-    def can_deny(self) -> bool:
-        """The head can; the statistics cannot."""
-        return self._now.head
+        self.absorb(batch)
 
     def absorb(self, batch: Batch) -> None:
-        """Add to the statistics, and let the head learn."""
-        super().absorb(batch)
-        self.add(batch)
+        """Let every sample wait; those that wait are added together."""
+        self._is_empty = False
+        codes = self._waiting_codec().encode(batch.latents)
+        for code, c in zip(codes, batch.classes, strict=True):
+            self.waiting[self.waits[0]] = code
+            self.waiting_class[self.waits[0]] = c
+            self.waits += 1
+            if self.waits[0] == self._now.waiting:
+                self._fold()
+
+    def known(self) -> Statistics:
+        """The statistics, with the samples that wait."""
+        classes = self.waiting_class[: self.waits[0]]
+        count, means = self.count.copy(), self.mean * np.float32(1 / scatter.STEPS)
+        waiting = self._waiting_codec().decode(self.waiting[: self.waits[0]])
+        moves = self.features(self.normalise(waiting)).copy()
+        for move, c in zip(moves, classes, strict=True):
+            move -= means[c]
+            means[c] += move / np.float32(count[c] + 1)
+            move *= np.float32(np.sqrt(count[c] / (count[c] + 1)))
+            count[c] += 1
+        covariance = scatter.covariance(self.triangle, self.variance)
+        covariance *= np.float32(self.count.sum())
+        covariance += moves.T @ moves
+        covariance /= np.float32(max(int(count.sum()), 1))
+        kept = self._merged(moves, classes, count, covariance) if self._now.rank else {}
+        return Statistics(count, means, covariance, kept)
+
+    def _merged(
+        self, moves: Float32, classes: Int64, count: Int64, covariance: Float32
+    ) -> dict[int, Float32]:
+        """The factors of the classes (N,), with the deviations (N, W) of their samples."""
+        stacks = []
+        for c in np.unique(classes):
+            old = factors.to_rows(self.factor[c], self.factor_step[c])
+            old *= np.sqrt(np.float32(self.count[c]))
+            new = np.concatenate([old, moves[classes == c]])
+            stacks.append(new / np.sqrt(np.float32(count[c])))
+        if not stacks:
+            return {}
+        solved = np.linalg.solve(self.shrunk(covariance, count), np.concatenate(stacks).T).T
+        ends = np.cumsum([len(stack) for stack in stacks])[:-1]
+        return {
+            int(c): factors.merged(stack, part, self._now.rank)
+            for c, stack, part in zip(
+                np.unique(classes), stacks, np.split(solved, ends), strict=True
+            )
+        }
+
+    def _fold(self) -> None:
+        """Add the samples that wait, in the bytes that there are."""
+        known, touched = self.known(), np.unique(self.waiting_class[: self.waits[0]])
+        self.mean[touched] = scatter.rounded(known.means[touched], self.rng)
+        for c, rows in known.factors.items():
+            self.factor[c], self.factor_step[c] = factors.to_bytes(rows, self.rng)
+        scatter.store(known.covariance, self.triangle, self.variance, self.rng)
+        self.count[:] = known.count
+        self.waits[:] = 0
+
+    # Corrections.
 
     def unlearn(self, batch: Batch) -> None:
         """Take every sample out of its class's mean, and out of the covariance around it."""
-        total = self.covariance() * np.float32(self.count.sum())
+        self._fold()
+        known = self.known()
+        total = known.covariance * np.float32(known.count.sum())
         for row, c in zip(self.features(self.normalise(batch.latents)), batch.classes, strict=True):
-            left, mean = int(self.count[c]) - 1, self.mean[c] * np.float32(1 / scatter.STEPS)
-            without = mean - (row - mean) / np.float32(max(left, 1))
-            self.mean[c] = scatter.rounded(without, self.rng) if left else 0
+            left = int(self.count[c]) - 1
+            without = known.means[c] - (row - known.means[c]) / np.float32(max(left, 1))
+            known.means[c] = without if left else 0
             away = (row - without) * np.float32(np.sqrt(left / (left + 1)))
             total -= away[:, None] * away
             self.count[c] = left
-        self._rewrite(total / np.float32(max(int(self.count.sum()), 1)))
+            if not left:
+                self.factor[c] = 0
+        self.mean[batch.classes] = scatter.rounded(known.means[batch.classes], self.rng)
+        total /= np.float32(max(int(self.count.sum()), 1))
+        total[np.diag_indices(len(total))] = np.maximum(np.diagonal(total), np.float32(0))
+        scatter.store(total, self.triangle, self.variance, self.rng)
 
     def clear_class(self, cls: int) -> None:
         """Also leave the covariance as it is."""
-        covariance = self.covariance()
+        self._fold()
         super().clear_class(cls)
-        self._rewrite(covariance)
 
-    def _rewrite(self, covariance: Float32) -> None:
-        """Store a covariance of all that is counted; nothing waits any more."""
-        variance = np.maximum(np.diagonal(covariance), np.float32(0))
-        covariance[np.diag_indices(len(variance))] = variance
-        scatter.store(covariance, self.triangle, self.variance, self.rng)
-        self.flushed[0] = self.count.sum()
+    # Predicting.
 
-    @property
-    def waiting(self) -> int:
-        """Samples that are counted, but not yet in the stored covariance."""
-        return int(self.count.sum() - self.flushed[0])
-
-    def covariance(self) -> Float32:
-        """Shared covariance (W, W) of all samples so far."""
-        total = scatter.covariance(self.triangle, self.variance)
-        total *= np.float32(self.flushed[0])
-        waiting = self.pending[: self.waiting].astype(np.float32)
-        total += waiting.T @ waiting
-        total /= np.float32(max(int(self.count.sum()), 1))
-        return total
+    def shrunk(self, covariance: Float32, count: Int64) -> Float32:
+        """The covariance with the identity's part, which is small after many samples."""
+        width = len(covariance)
+        free = max(int(count.sum()) - int((count > 0).sum()), 0)
+        few = width / (width + free)
+        weight = np.float32(few + (1 - few) * self._options.shrinkage)
+        size = np.trace(covariance) / width or np.float32(1)
+        mixed = covariance * (1 - weight)
+        mixed[np.diag_indices(width)] += weight * size
+        return mixed
 
     def settle(self) -> None:
         """Solve for the discriminants, and keep them as 8-bit rows."""
-        matrix, means = self.covariance(), self.mean * np.float32(1 / scatter.STEPS)
-        spread = np.sqrt(np.diagonal(matrix)).astype(np.float64)
-        spread[spread == 0] = 1
-        # Shrinking correlations, not covariances, treats features of any scale alike.
-        related = matrix / spread[:, None] / spread * (1 - self._options.shrinkage)
-        related[np.diag_indices(len(spread))] = 1
+        count, means, covariance, recent = self.known()
+        kept = factors.to_rows(self.factor, self.factor_step)
+        for c, rows in recent.items():
+            kept[c] = rows
         # What all classes have in common decides nothing, and would eat the 8 bits.
-        common = means.sum(axis=0) / np.float32(max(len(means), 1))
-        apart = means - common
-        solved = (np.linalg.solve(related, (apart / spread).T) / spread[:, None]).T
-        self.intercepts = -(solved * (apart / 2 + common)).sum(axis=1).astype(np.float32)
-        self.steps = (np.maximum(np.abs(solved).max(axis=1), 1e-30) / 127).astype(np.float32)
-        self.coefficients = np.rint(solved / self.steps[:, None]).astype(np.int8)
+        common = means[count > 0].sum(axis=0) / max(int((count > 0).sum()), 1)
+        classes, _, width = kept.shape
+        stacked = np.concatenate([means - common, kept.reshape(-1, width)])
+        solved = np.linalg.solve(self.shrunk(covariance, count), stacked.T).T
+        linear, along = solved[:classes], solved[classes:].reshape(kept.shape)
+        variances, directions = factors.diagonalised(kept, along)
+        own = self._options.class_weight * count / (count + width)
+        variances = np.maximum(1 + own[:, None] * (variances - 1), 1)
+        directions = directions * np.sqrt((1 - 1 / variances) / 2)[..., None]
+        rows = np.concatenate([linear[:, None], directions], axis=1)
+        bias = (linear * (means + common)).sum(axis=1) / 2 + np.log(variances).sum(axis=1) / 2
+        at_mean = np.einsum("crw,cw->cr", directions, means)
+        self.offsets = np.concatenate([bias[:, None], at_mean], axis=1).astype(np.float32)
+        self.rows, self.steps = factors.to_bytes(rows)
 
     def scores(self, latents: Float32, context: int | None = None) -> Float32:
-        """Log-probabilities of the discriminants, and `head_weight` times the head's."""
-        products = self.features(latents) @ self.coefficients.T.astype(np.float32)
-        scores = log_softmax(products * self.steps + self.intercepts)
-        if self._now.head:
-            head = log_softmax(self.head.logits(self.weights, latents))
-            scores += np.float32(self._options.head_weight) * head
-        return scores
+        """Logarithms of densities, less what all classes have in common; equal priors."""
+        classes, many, width = self.rows.shape
+        flat = self.rows.reshape(-1, width).astype(np.float32)
+        products = (self.features(latents) @ flat.T).reshape(len(latents), classes, many)
+        products *= self.steps
+        products -= self.offsets
+        squares: Float32 = np.square(products[:, :, 1:]).sum(axis=2)
+        return products[:, :, 0] + squares

@@ -98,7 +98,7 @@ def test_another_codec_keeps_the_head_and_every_exemplar_that_fits(selection):
     assert made.options["codec"] == "uint4"
     assert made.options["selection"] == selection
     assert sum(made.ledger().values()) <= made.memory_budget
-    for name in ("mean", "triangle", "weights", "count", "rng"):
+    for name in ("mean", "triangle", "factor", "waiting", "count", "rng"):
         assert before[name].tobytes() == made._strategy.arrays()[name].tobytes(), name
     after, codec = made._strategy.memory.all(), made._strategy.memory.codec
     kept = {int(i): n for n, i in enumerate(after.ids)}

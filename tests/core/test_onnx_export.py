@@ -35,7 +35,7 @@ EXPORTED = [
     ("icarl", HIDDEN),
     ("progress_compress", HIDDEN),
     ("slda_replay", {}),
-    ("slda_replay", {"width": DIM}),
+    ("slda_replay", {"rank": 0}),
     ("slda_replay", {"width": 5}),
 ]
 REFUSED = ["ensemble", "multihead", "progressive", "packnet", "hat", "supsup"]
