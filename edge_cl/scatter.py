@@ -85,6 +85,6 @@ def store(full: Float32, triangle: UInt8, variance: Float32, rng: np.random.Gene
     variance[:] = np.diagonal(full)
     spread = np.sqrt(variance)
     spread[spread == 0] = 1
-    scaled = full / spread[:, None]
-    scaled /= spread
-    triangle[:] = pack(scaled[np.tri(len(variance), k=-1, dtype=np.bool_)], rng)
+    scaled = full / spread[:, None] / spread
+    below = scaled[np.tri(len(variance), k=-1, dtype=np.bool_)]
+    triangle[:] = pack(below.astype(np.float32, copy=False), rng)

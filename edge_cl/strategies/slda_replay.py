@@ -74,7 +74,7 @@ def best_layout(most: Layout, classes: int, latent_bytes: int, allowed_bytes: in
 class Statistics(NamedTuple):
     """All that is known of the samples so far, in floats."""
 
-    count: Int64
+    counts: Int64
     means: Float32
     covariance: Float32
     factors: dict[int, Float32]
@@ -307,7 +307,7 @@ class SLDAReplay(Strategy):
         for c, rows in known.factors.items():
             self.factor[c], self.factor_step[c] = factors.to_bytes(rows, self.rng)
         scatter.store(known.covariance, self.triangle, self.variance, self.rng)
-        self.count[:] = known.count
+        self.count[:] = known.counts
         self.waits[:] = 0
 
     # Corrections.
@@ -316,7 +316,7 @@ class SLDAReplay(Strategy):
         """Take every sample out of its class's mean, and out of the covariance around it."""
         self._fold()
         known = self.known()
-        total = known.covariance * np.float32(known.count.sum())
+        total = known.covariance * np.float32(known.counts.sum())
         for row, c in zip(self.features(self.normalise(batch.latents)), batch.classes, strict=True):
             left = int(self.count[c]) - 1
             without = known.means[c] - (row - known.means[c]) / np.float32(max(left, 1))

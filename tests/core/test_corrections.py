@@ -150,7 +150,7 @@ def test_statistics_of_few_bits_come_close():
     assert not learner.forget(sample_ids=gone, recall=recall(*gone)).exact
     other = taught("slda_replay", {}, rows=[n for n in range(60) if n not in gone])
     ours, theirs = learner._strategy.known(), other._strategy.known()
-    assert (ours.count == theirs.count).all()
+    assert (ours.counts == theirs.counts).all()
     np.testing.assert_allclose(ours.means, theirs.means, atol=1e-3)
     np.testing.assert_allclose(ours.covariance, theirs.covariance, atol=2e-3)
 

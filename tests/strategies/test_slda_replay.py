@@ -1,0 +1,142 @@
+"""Quadratic discriminants on compressed statistics, against ones in floats."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from edge_cl import Learner
+from edge_cl.equations import power_l2
+from edge_cl.options import parse_options
+from edge_cl.strategies import slda_replay
+from edge_cl.strategies.slda_replay import Layout, SLDAReplay, SLDAReplayOptions
+from edge_cl.types import Batch, LatentSpec
+
+DIM, CLASSES = 10, 3
+
+
+def samples(count: int = 600):
+    """Classes that differ in how they spread as much as in where they lie."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(count) % CLASSES
+    centres = rng.uniform(1.4, 1.6, (CLASSES, DIM))
+    latents = centres[classes] + rng.normal(0, 0.2, (count, DIM))
+    for c in range(CLASSES):
+        direction = rng.normal(0, 0.5, DIM)
+        rows = classes == c
+        latents[rows] += rng.normal(size=(rows.sum(), 1)) * direction
+    return np.abs(latents).astype(np.float32), classes
+
+
+def taught(latents, classes, budget: int = 1 << 18, **options) -> SLDAReplay:
+    parsed = parse_options(SLDAReplayOptions, options, strategy="slda_replay")
+    strategy = SLDAReplay(LatentSpec(latents.shape[1]), parsed, allowed_bytes=budget)
+    for start in range(0, len(classes), 7):
+        part = slice(start, start + 7)
+        strategy.grow(max(strategy.classes, int(classes[part].max()) + 1), 0, budget)
+        strategy.observe(Batch.of(latents[part], classes[part]))
+    return strategy
+
+
+def test_means_and_covariance_are_those_of_all_samples():
+    latents, classes = samples()
+    strategy = taught(latents, classes)
+    known, rows = strategy.known(), power_l2(latents)[:, strategy.order]
+    means = np.stack([rows[classes == c].mean(axis=0) for c in range(CLASSES)])
+    away = rows - means[classes]
+    np.testing.assert_allclose(known.means, means, atol=2e-4)
+    scale = np.sqrt(np.outer(away.var(axis=0), away.var(axis=0)))
+    expected = away.T @ away / len(rows)
+    np.testing.assert_allclose(known.covariance / scale, expected / scale, atol=0.01)
+    np.testing.assert_array_equal(known.counts, np.bincount(classes))
+
+
+def test_scores_are_log_densities_of_shrunk_covariances():
+    latents, classes = samples()
+    strategy = taught(latents, classes, rank=DIM)
+    rows = power_l2(latents)[:, strategy.order].astype(np.float64)
+    means = np.stack([rows[classes == c].mean(axis=0) for c in range(CLASSES)])
+    away = rows - means[classes]
+    width, free = DIM, len(rows) - CLASSES
+    weight = width / (width + free)
+    weight += (1 - weight) * 0.01
+    pooled = away.T @ away / len(rows)
+    pooled = (1 - weight) * pooled + weight * np.trace(pooled) / width * np.eye(width)
+    root = np.linalg.cholesky(pooled)
+    expected = np.empty((len(rows), CLASSES))
+    for c in range(CLASSES):
+        of_class = away[classes == c]
+        part = 0.4 * len(of_class) / (len(of_class) + width)
+        inverse = np.linalg.inv(root)
+        spread, turn = np.linalg.eigh(inverse @ of_class.T @ of_class @ inverse.T / len(of_class))
+        # Where a class spreads less than all do, it is taken to spread as they.
+        spread = np.maximum(1 + part * (spread - 1), 1)
+        along = (rows - means[c]) @ inverse.T @ turn
+        expected[:, c] = -(along**2 / spread).sum(axis=1) / 2 - np.log(spread).sum() / 2
+    strategy.settle()
+    found = strategy.scores(power_l2(latents)).astype(np.float64)
+    found -= found.mean(axis=1, keepdims=True)
+    expected -= expected.mean(axis=1, keepdims=True)
+    assert np.abs(found - expected).max() < 0.06 * np.abs(expected).max()
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.95
+
+
+def test_directions_of_a_class_tell_more_than_the_shared_covariance():
+    latents, classes = samples(900)
+    right = {}
+    for rank in (0, 2):
+        strategy = taught(latents[:600], classes[:600], rank=rank)
+        strategy.settle()
+        guesses = strategy.scores(power_l2(latents[600:])).argmax(axis=1)
+        right[rank] = (guesses == classes[600:]).mean()
+    assert right[2] > right[0]
+
+
+def test_one_sample_a_class_is_the_nearest_one():
+    latents, classes = samples(CLASSES)
+    strategy = taught(latents, classes)
+    strategy.settle()
+    probe = power_l2(samples()[0])
+    nearest = ((probe[:, None] - power_l2(latents)) ** 2).sum(axis=2).argmin(axis=1)
+    assert (strategy.scores(probe).argmax(axis=1) == nearest).mean() > 0.98
+
+
+@pytest.mark.parametrize("layout", [Layout(4, 0, 4), Layout(9, 3, 64), Layout(512, 32, 17)])
+@pytest.mark.parametrize("classes", [0, 1, 10])
+def test_bytes_are_known_beforehand(layout, classes):
+    latents, labels = samples(30)
+    strategy = taught(latents, labels)
+    latent_bytes = strategy._waiting_codec().row_bytes
+    slots = strategy._statistics(layout, classes).values()
+    planned = slda_replay.statistics_bytes(layout, classes, latent_bytes)
+    # The array that says the layout is 8 bytes short of what is planned for.
+    assert planned - 8 <= sum(slot.total_bytes for slot in slots) <= planned
+
+
+def test_dropping_features_leaves_the_statistics_of_the_others():
+    latents, classes = samples()
+    whole = taught(latents, classes, rank=0)
+    whole._fold()
+    narrow = taught(latents, classes, rank=0)
+    narrow._fold()
+    narrow._arrange(narrow._now._replace(width=6))
+    np.testing.assert_array_equal(narrow.known().means, whole.known().means[:, :6])
+    np.testing.assert_array_equal(narrow.known().covariance, whole.known().covariance[:6, :6])
+
+
+def test_more_classes_take_features_and_directions_before_one_is_refused():
+    rng = np.random.default_rng(0)
+    learner = Learner.create(strategy="slda_replay", dim=64, memory_budget="64KiB")
+    layouts = []
+    for n in range(60):
+        learner.learn_latents(rng.uniform(0, 1, (4, 64)).astype(np.float32), [f"class {n}"] * 4)
+        assert sum(learner.ledger().values()) <= learner.memory_budget
+        layouts.append(learner._strategy._now)
+    assert layouts[0].width == 64
+    assert layouts[0].rank > layouts[-1].rank
+    assert layouts[-1].width >= 16
+    for before, after in pairwise(layouts):
+        assert after.width <= before.width
+        assert after.rank <= before.rank
