@@ -106,6 +106,7 @@ class Connected:
         self._paho = _paho_client(broker)
         self._paho.will_set(topics.availability, "offline", qos=1, retain=True)
         self._paho.on_connect = self._on_connect
+        self._paho.on_subscribe = self._on_subscribe
         self._paho.on_message = self._on_message
         try:
             self._paho.connect(broker.host, broker.port, keepalive=30)
@@ -153,9 +154,13 @@ class Connected:
             self.refusal = str(reason)
             self._stop.set()
             return
-        client.subscribe([(topic, 1) for topic in self._topics.wanted()])
+        wanted = [(topic, 1) for topic in self._topics.wanted()]
         if self._prefix is not None:
-            client.subscribe(f"{self._prefix}/status", 0)
+            wanted.append((f"{self._prefix}/status", 0))
+        client.subscribe(wanted)
+
+    def _on_subscribe(self, client: Any, *_: Any) -> None:
+        """Only now is a message that somebody sends sure to arrive."""
         client.publish(self._topics.availability, "online", qos=1, retain=True)
         self._announce()
         self._put(None)

@@ -88,7 +88,7 @@ def test_every_route_says_what_it_takes_and_answers(latents):
     content = spec["paths"]["/v1/learners/{learner}/samples"]["post"]["requestBody"]["content"]
     assert set(content) == {
         "multipart/form-data", "application/json", "application/x-ndjson", "application/zip",
-        "image/jpeg", "image/png", "image/webp",
+        "image/jpeg", "image/png", "image/webp", "audio/wav",
     }  # fmt: skip
 
 
