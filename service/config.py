@@ -22,6 +22,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from service.machine import allowed_memory_bytes
+
 __all__ = ["ConfigError", "Settings", "load_settings"]
 
 KIB = 1024
@@ -30,6 +32,18 @@ MIB = 1024 * KIB
 ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 
 Size = Annotated[ByteSize, Field(gt=0)]
+
+
+LEAST_LEARNERS_BUDGET = 16 * MIB
+MOST_LEARNERS_BUDGET = 1024 * MIB
+UNKNOWN_LEARNERS_BUDGET = 64 * MIB
+
+
+def default_learners_budget() -> ByteSize:
+    """A quarter of what the process may use: the rest is the extractor's and the requests'."""
+    allowed = allowed_memory_bytes()
+    quarter = allowed // 4 if allowed else UNKNOWN_LEARNERS_BUDGET
+    return ByteSize(min(max(quarter, LEAST_LEARNERS_BUDGET), MOST_LEARNERS_BUDGET))
 
 
 class ConfigError(Exception):
@@ -61,7 +75,9 @@ class Settings(BaseSettings):
     seed: int = Field(0, ge=0, description="Seed of a new learner.")
     max_learners: PositiveInt = Field(16, description="Learners that may exist at the same time.")
     learners_budget: Size = Field(
-        ByteSize(64 * MIB), description="Sum of the memory budgets of all learners."
+        default_factory=default_learners_budget,
+        description="Sum of the memory budgets of all learners; by default a quarter of the "
+        "memory that the process may use (of the machine, or of its cgroup), 16MiB to 1GiB.",
     )
     extractor: str = Field(
         "default", description="`default` is the built-in extractor; else the path of an ONNX file."

@@ -35,6 +35,8 @@ class Gauges(Collector):
         """All figures, now."""
         used = _gauge("memory_used_bytes", "Memory by part.", "learner", "part")
         used.add_metric(["", "process"], resident_bytes())
+        used.add_metric(["", "extractor"], self._registry.extractor_bytes)
+        used.add_metric(["", "learners"], self._registry.learners_bytes)
         budget = _gauge("memory_budget_bytes", "Memory that a learner may use.", "learner")
         queue = _gauge("queue_depth", "Requests that wait for a learner.", "learner")
         lag = _gauge("wal_lag_records", "Operations after the last snapshot.", "learner")

@@ -6,8 +6,11 @@ import contextlib
 import ctypes
 import os
 import sys
+from pathlib import Path
 
-__all__ = ["limit_blas", "limit_malloc", "resident_bytes", "total_memory_bytes"]
+__all__ = [
+    "allowed_memory_bytes", "limit_blas", "limit_malloc", "resident_bytes", "total_memory_bytes",
+]  # fmt: skip
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 BLAS_SETTERS = (
@@ -31,6 +34,39 @@ def total_memory_bytes() -> int:
     """Memory of the machine; 0 where the system does not say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def allowed_memory_bytes(root: Path = Path("/")) -> int:
+    """Memory that this process may use: the machine's, or less where a cgroup says so.
+
+    0 where the system does not say. A container sees the limit of its own group as
+    that of the root; elsewhere every group above the process's own can limit it.
+    """
+    limits = [total_memory_bytes()]
+    base = root / "sys/fs/cgroup"
+    own = _cgroup(root)
+    for group in (own, *own.parents):
+        limits.append(_number(base / group / "memory.max"))
+        limits.append(_number(base / "memory" / group / "memory.limit_in_bytes"))
+    return min((limit for limit in limits if limit > 0), default=0)
+
+
+def _cgroup(root: Path) -> Path:
+    """The process's group, relative to the root of the groups."""
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "memory" in controllers.split(","):
+                return Path(path.lstrip("/"))
+    return Path()
+
+
+def _number(path: Path) -> int:
+    """The number in a file; 0 where there is no file, or it says `max`."""
+    try:
+        return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return 0
 

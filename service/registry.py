@@ -273,6 +273,21 @@ class Registry:
         known = ", ".join(sorted(self._learners)[:20]) or "none"
         raise Problem("not-found", f"no learner is named {name[:80]!r}; there are: {known}")
 
+    @property
+    def extractor_bytes(self) -> int:
+        """Bytes of the extractor's model; 0 without one."""
+        return 0 if self._extractor is None else self._extractor.path.stat().st_size
+
+    @property
+    def learners_bytes(self) -> int:
+        """Bytes that all learners take."""
+        return sum(sum(one.worker.view.ledger.values()) for one in self._learners.values())
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Bytes of `learners_budget` that are given out."""
+        return sum(one.worker.view.reserved_bytes for one in self._learners.values())
+
     def all(self) -> Mapping[str, ServedLearner]:
         """Every learner that is open."""
         return self._learners

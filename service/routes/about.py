@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 import edge_cl
-from service.machine import resident_bytes, total_memory_bytes
+from service.machine import allowed_memory_bytes, resident_bytes, total_memory_bytes
 from service.registry import extractor_summary
 from service.routes.documents import json_answer, problems
 from service.serving import serving_of
@@ -50,6 +50,13 @@ async def info(request: Request) -> Response:
             "memory_bytes": total_memory_bytes(),
         },
         "resident_bytes": resident_bytes(),
+        "memory": {
+            "allowed_bytes": allowed_memory_bytes(),
+            "process_bytes": resident_bytes(),
+            "extractor_bytes": serving.registry.extractor_bytes,
+            "learners_bytes": serving.registry.learners_bytes,
+            "learners_reserved_bytes": serving.registry.reserved_bytes,
+        },
         "extractor": extractor_summary(serving.extractor),
         "memory_budget": int(settings.memory_budget),
         "limits": limits,
