@@ -100,7 +100,7 @@ class SLDAReplayOptions(MemoryOptions):
         1e-2, gt=0, lt=1, description="Weight of the identity in the covariance after many samples."
     )
     class_weight: float = Field(
-        0.4, ge=0, le=1, description="Weight of a class's own covariance after many samples."
+        0.2, ge=0, le=1, description="Weight of a class's own covariance after many samples."
     )
 
 
@@ -362,7 +362,8 @@ class SLDAReplay(Strategy):
         solved = np.linalg.solve(self.shrunk(covariance, count), stacked.T).T
         linear, along = solved[:classes], solved[classes:].reshape(kept.shape)
         variances, directions = factors.diagonalised(kept, along)
-        own = self._options.class_weight * count / (count + width)
+        # The whole weight is reached with as many samples of a class as features.
+        own = self._options.class_weight * np.minimum(1, 2 * count / (count + width))
         variances = np.maximum(1 + own[:, None] * (variances - 1), 1)
         directions = directions * np.sqrt((1 - 1 / variances) / 2)[..., None]
         rows = np.concatenate([linear[:, None], directions], axis=1)

@@ -68,7 +68,7 @@ def test_scores_are_log_densities_of_shrunk_covariances():
     expected = np.empty((len(rows), CLASSES))
     for c in range(CLASSES):
         of_class = away[classes == c]
-        part = 0.4 * len(of_class) / (len(of_class) + width)
+        part = 0.2 * min(1, 2 * len(of_class) / (len(of_class) + width))
         inverse = np.linalg.inv(root)
         spread, turn = np.linalg.eigh(inverse @ of_class.T @ of_class @ inverse.T / len(of_class))
         # Where a class spreads less than all do, it is taken to spread as they.
