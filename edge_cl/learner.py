@@ -508,8 +508,11 @@ class Learner(Correctable):
             If the content is damaged or of another format.
         ExtractorMismatch
             If `extractor` is not the one the learner was taught with.
+        UnknownStrategy, MissingExtra
+            If its strategy is not there: that is no damage.
         """
         manifest, arrays = checkpoint.from_bytes(content)
+        strategies.find(str(manifest.get("strategy")))
         loaded = _load_extractor(extractor)
         expected = manifest["extractor_sha256"]
         if loaded is not None and expected not in (None, loaded.manifest.sha256):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_cl import LatentSpec, Learner, errors
+from edge_cl import LatentSpec, Learner, errors, strategies
 from edge_cl.checks import assert_same_state, stream
 from edge_cl.rebuild import Exemplars
 
@@ -162,3 +162,10 @@ def test_a_forgotten_class_is_no_obstacle_and_stays_forgotten():
     assert "class 0" not in made.labels
     found = made.predict_latents(stream(SPEC, 30).latents, top_k=9)
     assert all(label != "class 0" for one in found for label, _ in one.top)
+
+
+def test_a_strategy_that_is_not_there_is_no_damage(monkeypatch):
+    content = taught("ncm", samples=12).to_bytes()
+    monkeypatch.delitem(strategies._TABLE, "ncm")
+    with pytest.raises(errors.UnknownStrategy, match="ncm"):
+        Learner.from_bytes(content)
