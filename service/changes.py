@@ -99,8 +99,27 @@ class Succession:
     """The learner that serves, and the change that is under way, if there is one."""
 
     def __init__(self, learner: Learner) -> None:
-        self.learner = learner
+        self._learner: Learner | None = learner
         self.change: Change | None = None
+
+    @property
+    def learner(self) -> Learner:
+        """The learner that serves; it must not be put away."""
+        assert self._learner is not None
+        return self._learner
+
+    @learner.setter
+    def learner(self, learner: Learner) -> None:
+        self._learner = learner
+
+    @property
+    def away(self) -> bool:
+        """Whether the learner is on the disk only."""
+        return self._learner is None
+
+    def put_away(self) -> None:
+        """Let go of the learner, which the newest snapshot has."""
+        self._learner = None
 
     def check(self, operation: Operation) -> Correction | None:
         """What `apply` would do to what was taught, or raise; nothing is changed."""

@@ -168,6 +168,13 @@ class Settings(BaseSettings):
     )
     predictions_hours: PositiveFloat = Field(24.0, description="How long a prediction is kept.")
 
+    idle_unload_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Extractor and learners leave the memory when unused for so long; 0: never.",
+    )
+
     journal_bytes: Size = Field(
         ByteSize(256 * MIB), description="Disk kept for a learner's journal of samples."
     )

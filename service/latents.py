@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ class LatentMaker:
         self._extractor = extractor
         self._limits = limits
         self._meters = meters
+        self.used_at = time.monotonic()
+        """When the extractor was used last."""
 
     def latents(
         self,
@@ -122,7 +125,9 @@ class LatentMaker:
     def _extract(self, images: dict[int, Array], rows: list[Array | None]) -> None:
         assert self._extractor is not None
         with self._meters.predict.labels("extract").time():
+            self.used_at = time.monotonic()
             codes = self._extractor.extract(np.stack(list(images.values())))
+            self.used_at = time.monotonic()
         for row, code in zip(images, codes, strict=True):
             rows[row] = code
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 __all__ = [
-    "allowed_memory_bytes", "limit_blas", "limit_malloc", "resident_bytes", "total_memory_bytes",
+    "allowed_memory_bytes", "limit_blas", "limit_malloc", "resident_bytes", "return_memory",
+    "total_memory_bytes",
 ]  # fmt: skip
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -78,6 +79,12 @@ def limit_malloc() -> None:
         libc.mallopt(M_ARENA_MAX, 2)
         libc.mallopt(M_MMAP_THRESHOLD, 128 * 1024)
         libc.mallopt(M_TRIM_THRESHOLD, 256 * 1024)
+
+
+def return_memory() -> None:
+    """Hand what was freed back to the system at once, where glibc is."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def limit_blas() -> None:

@@ -348,7 +348,10 @@ class Registry:
         past = Past(settings.undo_operations, int(settings.checkpoint_bytes))
         store = Store(folder, keep, int(settings.journal_bytes), past)
         pace = Pace(
-            settings.group_requests, settings.snapshot_operations, settings.snapshot_interval_s
+            settings.group_requests,
+            settings.snapshot_operations,
+            settings.snapshot_interval_s,
+            settings.idle_unload_s,
         )
         queue = Queue(settings.queue_requests, int(settings.queue_bytes))
         worker = Worker(store, queue, pace, self.ballast, self._meters, self._events)
@@ -429,4 +432,5 @@ def extractor_summary(extractor: Extractor | None) -> dict[str, Any] | None:
         "zero_point": manifest.zero_point,
         "licence": manifest.licence,
         "provider": extractor.provider,
+        "loaded": extractor.loaded,
     }

@@ -115,6 +115,7 @@ class LearnerState(BaseModel):
     version: int = Field(description="The last operation that predictions know.")
     samples_seen: int
     classes: int
+    loaded: bool = Field(description="False while it is unused and on the disk only.")
     queued: int = Field(description="Requests that wait to be committed.")
     created_at: float
     failure: str | None = Field(description="Why it stopped learning, if it did.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from service.corrections import Amendment
 from service.doubts import Warned, quality_warnings
 from service.errors import Problem
 from service.events import Events
+from service.idle import release_when_idle
 from service.intake import Intake
 from service.jobs import Job, Plan, Receipt, Reply
 from service.latents import LatentMaker, check_extractors, checked_notes, checked_samples
@@ -82,6 +84,7 @@ class Serving:
         self.started_at = time.time()
         self.stopping = False
         self._opened = False
+        self._ended = threading.Event()
         self.intake = Intake(
             int(settings.max_body_bytes), int(settings.max_inflight_bytes), settings.body_timeout_s,
             held=[0],
@@ -109,12 +112,22 @@ class Serving:
         """Open the learners, if they are not open yet; blocks while they recover."""
         if not self._opened:
             self._opened = True
+            if self.extractor is not None and self.settings.idle_unload_s:
+                watch = partial(
+                    release_when_idle,
+                    self.extractor,
+                    lambda: self._maker.used_at,
+                    self.settings.idle_unload_s,
+                    self._ended,
+                )
+                threading.Thread(target=watch, name="idle", daemon=True).start()
             self.registry.open()
             self.batches.open()
 
     def close(self) -> None:
         """Answer what is queued, save every learner, end the threads."""
         self.stopping = True
+        self._ended.set()
         self.events.close()
         self.batches.close()
         self._lessons.shutdown()

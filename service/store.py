@@ -171,6 +171,17 @@ class Store:
         """The learner that serves."""
         return self.succession.learner
 
+    def fetch(self) -> Learner:
+        """The learner that was put away, from the newest snapshot, or made again without it.
+
+        For the thread that writes.
+        """
+        try:
+            return Learner.from_bytes(self._snapshots.read(self.saved_sequence).body)
+        except (DamagedSnapshot, CheckpointError) as error:
+            log.error("learner %s: its snapshot cannot be read: %s", self.folder.name, error)
+            return self.history.at(self.journal.last_sequence)
+
     def append(self, entries: Sequence[Entry]) -> None:
         """Commit operations; returns when the disk has them."""
         self.journal.append(entries)

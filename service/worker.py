@@ -12,8 +12,10 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +32,7 @@ from service.errors import Problem, of_library
 from service.events import Events
 from service.jobs import Job, Queue, Reply
 from service.journal import DiskFull, JournalError
+from service.machine import return_memory
 from service.meters import Meters
 from service.operations import ChangeStrategy, FinishChange, Lesson, Operation
 from service.records import Entry
@@ -43,6 +46,7 @@ log = logging.getLogger("edge_cl.worker")
 IDLE_S = 1.0
 BUILDING_S = 0.02
 FADE_S = 5.0
+WAKE_LIMIT_S = 60.0
 SOONEST_S = 5.0
 """Rest between snapshots that are only made so that the journal can be shortened."""
 
@@ -57,11 +61,14 @@ class Pace:
         Most requests in one commit.
     snapshot_operations, snapshot_interval_s
         A snapshot is due after so many operations, or after that time.
+    idle_unload_s
+        The learner is put away when it was not used for so long; 0 for never.
     """
 
     group_requests: int = 64
     snapshot_operations: int = 1000
     snapshot_interval_s: float = 300.0
+    idle_unload_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,10 @@ class View:
 
     Parameters
     ----------
-    published
-        Answers predictions.
+    give
+        Gives what answers predictions; loads it when it was put away.
+    loaded
+        Whether that is in memory.
     version
         The last operation that it knows.
     class_counts
@@ -90,7 +99,8 @@ class View:
         What `auto` planned for, and why it chose so.
     """
 
-    published: Published
+    give: Callable[[], Published]
+    loaded: bool
     version: int
     class_counts: dict[str, int]
     ledger: dict[str, int]
@@ -100,6 +110,11 @@ class View:
     change: dict[str, Any] | None = None
     change_failure: str | None = None
     plan: dict[str, Any] | None = None
+
+    @property
+    def published(self) -> Published:
+        """Answers predictions; waits for the learner when it was put away."""
+        return self.give()
 
     @property
     def reserved_bytes(self) -> int:
@@ -153,6 +168,8 @@ class Worker:
         self._saver = ThreadPoolExecutor(1, thread_name_prefix=f"save-{self.name}")
         self._saving: Future[None] | None = None
         self._wishes: deque[Future[None]] = deque()
+        self._wakings: deque[Future[Published]] = deque()
+        self._used_at = time.monotonic()
         self.view = self._make_view()
         self._thread = threading.Thread(target=self._run, name=f"learn-{self.name}", daemon=True)
 
@@ -175,8 +192,30 @@ class Worker:
 
     def nearest(self, latents: Array, count: int) -> list[list[Neighbour]]:
         """The remembered samples nearest to latents; waits for the change that is being made."""
-        with self._changing:
-            return self._learner.nearest(latents, count)
+        while True:
+            with self._changing:
+                if not self._succession.away:
+                    self._used_at = time.monotonic()
+                    return self._learner.nearest(latents, count)
+            self.fetched()
+
+    def fetched(self) -> Published:
+        """What answers predictions, after the learner was put away; any thread may wait for it.
+
+        Raises
+        ------
+        Problem
+            ``learner-failed`` or ``not-ready`` when it cannot be loaded.
+        """
+        if not self.alive:
+            raise Problem("not-ready", "the learner is being closed")
+        waking: Future[Published] = Future()
+        self._wakings.append(waking)
+        self._queue.wake()
+        try:
+            return waking.result(WAKE_LIMIT_S)
+        except futures.TimeoutError as error:
+            raise Problem("not-ready", "the learner is not loaded yet") from error
 
     def save_now(self) -> Future[None]:
         """Save what is learned; the future is done when that was tried."""
@@ -243,6 +282,10 @@ class Worker:
         return BUILDING_S if self._succession.change else IDLE_S
 
     def _work(self, jobs: list[Job]) -> None:
+        if jobs:
+            self._used_at = time.monotonic()
+        if jobs or self._wakings:
+            self._fetch()
         group = self._admit(jobs)
         if group:
             self._commit_and_learn(group)
@@ -254,6 +297,45 @@ class Worker:
             self._save()
         self._save_as_wished()
         self._retiring = self._shorten()
+        if self._idle(jobs):
+            self._put_away()
+
+    def _give(self, published: Published) -> Published:
+        self._used_at = time.monotonic()
+        return published
+
+    def _idle(self, jobs: list[Job]) -> bool:
+        """Whether the learner is to be put away: nothing uses it, nothing is under way."""
+        idle_s = self._pace.idle_unload_s
+        busy = jobs or len(self._queue) or self._wakings or self._unpublished
+        if not idle_s or busy or self.failure or self._succession.change or self._succession.away:
+            return False
+        if not self._sequence:
+            # Nothing was taught: there is nothing to be had.
+            return False
+        return time.monotonic() - self._used_at >= idle_s
+
+    def _put_away(self) -> None:
+        """Let go of the learner, once a snapshot has all of it."""
+        if self._saving is not None and not self._saving.done():
+            return
+        if self.unsaved_operations:
+            if self.snapshot_failure is None or time.monotonic() - self._saved_at >= SOONEST_S:
+                self._save()
+            return
+        with self._changing:
+            self._succession.put_away()
+            self.view = replace(self.view, give=self.fetched, loaded=False)
+        return_memory()
+
+    def _fetch(self) -> None:
+        """Load the learner if it was put away, and give it to those who wait."""
+        if self._succession.away:
+            with self._changing:
+                self._succession.learner = self._store.fetch()
+                self.view = self._make_view()
+        while self._wakings:
+            self._wakings.popleft().set_result(self.view.published)
 
     def _shorten(self) -> bool:
         """Drop old operations if the journal is too large; whether there may be more to drop."""
@@ -423,7 +505,8 @@ class Worker:
     def _make_view(self) -> View:
         learner = self._learner
         return View(
-            published=learner.publish(),
+            give=partial(self._give, learner.publish()),
+            loaded=True,
             version=self._sequence,
             class_counts=learner.class_counts,
             ledger=learner.ledger(),
@@ -491,6 +574,11 @@ class Worker:
         if self.failure is None and self.unsaved_operations and not self._succession.change:
             self._save()
         self._save_as_wished()
+        self._refuse_wakings(Problem("not-ready", "the learner is being closed"))
+
+    def _refuse_wakings(self, problem: Problem) -> None:
+        while self._wakings:
+            self._wakings.popleft().set_exception(problem)
 
     def _fail(self, reason: str, jobs: list[Job]) -> None:
         """Stop learning, keep predicting: the learner's state is no longer certain."""
@@ -498,6 +586,7 @@ class Worker:
         self._reporter.failed(reason)
         waiting, self._waiting = self._waiting, []
         self._unpublished = False
+        self._refuse_wakings(Problem("learner-failed", reason))
         self._answer_failed([*jobs, *(job for job, _ in waiting)])
 
     def _answer_failed(self, jobs: list[Job]) -> None:

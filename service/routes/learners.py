@@ -152,6 +152,7 @@ def learner_content(served: ServedLearner) -> dict[str, Any]:
         "version": view.version,
         "samples_seen": sum(view.class_counts.values()),
         "classes": len(view.class_counts),
+        "loaded": view.loaded,
         "queued": worker.backlog,
         "created_at": origin.created_at,
         "failure": worker.failure,
