@@ -49,21 +49,24 @@ def statistics_bytes(layout: Layout, classes: int, latent_bytes: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def best_layout(most: Layout, classes: int, latent_bytes: int, allowed_bytes: int) -> Layout:
+def best_layout(
+    most: Layout, dim: int, classes: int, latent_bytes: int, allowed_bytes: int
+) -> Layout:
     """The layout within `most` that is worth most of those that fit, else the least one.
 
-    Only some widths are considered: were any width allowed, each new class would take a
-    few features more, until too few were left for good.
+    Only some widths are considered, parts of `dim`: were any width allowed, each new class
+    would take a few features more, until too few were left for good.
     """
     narrowest = min(NARROWEST, most.width)
     best, worth = Layout(narrowest, 0, most.waiting), 0.0
-    widths = {-(-most.width * part // WIDTHS) for part in range(1, WIDTHS + 1)}
-    for width in widths | {max(most.width // WIDTHS >> k, narrowest) for k in range(1, 16)}:
+    widths = {-(-dim * part // WIDTHS) for part in range(1, WIDTHS + 1)} | {most.width}
+    widths |= {max(dim // WIDTHS >> k, narrowest) for k in range(1, 16)}
+    for width in sorted(one for one in widths if narrowest <= one <= most.width):
         fixed, one = (
             statistics_bytes(Layout(width, rank, most.waiting), classes, latent_bytes)
             for rank in (0, 1)
         )
-        if width < narrowest or fixed > allowed_bytes:
+        if fixed > allowed_bytes:
             continue
         rank = min(most.rank, (allowed_bytes - fixed) // max(one - fixed, 1))
         if width**WIDTH_WORTH * (1 + rank) > worth:
@@ -165,8 +168,8 @@ class SLDAReplay(Strategy):
         least_memory = ReplayMemory.bytes_for(exemplar.row_bytes, 1, options.selection)
         other = 1024 + least_memory + codec_bytes + 4 * dim
         allowed = min(allowed_bytes - other, int(options.statistics_share * allowed_bytes))
-        best = best_layout(most, classes, latent_bytes, allowed)
-        return best if self._is_empty else Layout(*map(min, best, self._now))
+        most = most if self._is_empty else Layout(*map(min, most, self._now))
+        return best_layout(most, dim, classes, latent_bytes, allowed)
 
     def _waiting_codec(self) -> Codec:
         """Extractor's codes wait as they are; other latents in half precision."""
