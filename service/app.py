@@ -16,7 +16,7 @@ from service.config import Settings
 from service.gate import Gate, authorise
 from service.gauges import Gauges
 from service.middleware import AccessLog, UnreadBody
-from service.openapi import DocumentedApp
+from service.openapi import DocumentedApp, operation_id
 from service.rates import Rates
 from service.routes import ROUTERS
 from service.serving import Serving
@@ -62,6 +62,7 @@ def create_app(settings: Settings, extractor: Extractor | None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
         lifespan=lifespan,
         middleware=[
             Middleware(AccessLog, meters=serving.meters),

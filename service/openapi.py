@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from service.schemas import InferenceError
 from service.scopes import OPEN, SCOPE_OF
 
-__all__ = ["DocumentedApp"]
+__all__ = ["DocumentedApp", "operation_id"]
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
-INFERENCE_ERROR = {"application/json": {"schema": InferenceError.model_json_schema()}}
+INFERENCE_ERROR = {
+    "application/json": {"schema": {"$ref": "#/components/schemas/InferenceError"}}
+}
 ASSUMED = "Validation Error"
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -32,10 +35,17 @@ class DocumentedApp(FastAPI):
                     operation["responses"] = _corrected(operation["responses"], _errors_of(path))
                     operation.update(_security(f"{method.upper()} {path}"))
             document["components"]["securitySchemes"] = SCHEMES
+            schemas = document["components"]["schemas"]
+            schemas["InferenceError"] = InferenceError.model_json_schema()
             for name in ("HTTPValidationError", "ValidationError"):
-                document["components"]["schemas"].pop(name, None)
+                schemas.pop(name, None)
         assert self.openapi_schema is not None
         return self.openapi_schema
+
+
+def operation_id(route: APIRoute) -> str:
+    """A short name, which generated clients take for their functions."""
+    return f"{route.name}_of_version" if "{version}" in route.path else route.name
 
 
 def _errors_of(path: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ async def livez() -> Response:
 
 
 @router.get("/readyz", responses={503: problems(503)[503]})
-@router.get("/healthz", responses={503: problems(503)[503]})
+@router.get("/healthz", name="healthz", responses={503: problems(503)[503]})
 async def readyz(request: Request, verbose: str | None = None) -> Response:
     """Tell whether samples can be taught and predicted; `?verbose` lists every check."""
     serving = serving_of(request)
