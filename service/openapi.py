@@ -13,9 +13,7 @@ from service.scopes import OPEN, SCOPE_OF
 __all__ = ["DocumentedApp", "operation_id"]
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
-INFERENCE_ERROR = {
-    "application/json": {"schema": {"$ref": "#/components/schemas/InferenceError"}}
-}
+INFERENCE_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/InferenceError"}}}
 ASSUMED = "Validation Error"
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},

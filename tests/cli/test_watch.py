@@ -139,10 +139,15 @@ def test_ctrl_c_ends_it_and_leaves_nothing_locked(tmp_path, digit_images):
     watching = subprocess.Popen(
         [sys.executable, "-u", "-m", "edge_cl", *words, "--patience", "0"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A suite in the background of a shell is born deaf to Ctrl-C, and so are its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    assert watching.stdout.readline() == "digit 0/0.png: digit 0\n"
-    watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=30)
+    try:
+        assert watching.stdout.readline() == "digit 0/0.png: digit 0\n"
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=30)
+    finally:
+        watching.kill()
     assert watching.returncode == exits.INTERRUPTED
     assert "0 sent, 1 wait" in err
     assert "Traceback" not in err
