@@ -207,8 +207,14 @@ def test_a_flipped_byte_anywhere(service):
     for place in range(0, len(archive), step):
         damaged = bytearray(archive)
         damaged[place] ^= 0x10
-        refused = imported(service.client, bytes(damaged))
-        assert refused.status_code in (413, 422), place
+        answer = imported(service.client, bytes(damaged))
+        if answer.status_code == 201:
+            # Some bits of a frame carry nothing: its checksum holds, the content is whole.
+            assert unpacked(bytes(damaged)) == unpacked(archive), place
+            name = answer.json()["name"]
+            assert service.client.delete(f"/v1/learners/{name}").status_code == 204
+            continue
+        assert answer.status_code in (413, 422), place
         assert nothing_left(service)
 
 
