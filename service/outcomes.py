@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +10,11 @@ import numpy as np
 from edge_cl.errors import EdgeCLError
 from edge_cl.monitoring import Alarm, Monitor, Tally
 from edge_cl.published import Published
-from edge_cl.types import Array
+from edge_cl.types import Array, Int64
 from service.corrections import MergeClasses, RenameClass
 from service.operations import Operation, Sample
 
-__all__ = ["recorded", "tallied", "tested"]
+__all__ = ["by_context", "recorded", "tallied", "tested"]
 
 
 def tested(
@@ -26,9 +26,7 @@ def tested(
     or missing and the strategy cannot predict without.
     """
     found = list(samples)
-    contexts = [sample.context for sample in samples]
-    for context in dict.fromkeys(contexts):
-        rows = np.flatnonzero([one == context for one in contexts])
+    for context, rows in by_context([sample.context for sample in samples]):
         try:
             predictions = published.predict_latents(
                 latents[rows], context, false_reject_rate=false_reject_rate
@@ -44,6 +42,12 @@ def tested(
                     unknown=one.unknown,
                 )
     return tuple(found)
+
+
+def by_context(contexts: Sequence[str | None]) -> Iterator[tuple[str | None, Int64]]:
+    """Each context once, with the rows that it is of: one prediction has one context."""
+    for context in dict.fromkeys(contexts):
+        yield context, np.flatnonzero([one == context for one in contexts])
 
 
 def recorded(monitor: Monitor, operation: Operation) -> list[Alarm]:

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from starlette.requests import Request
 
 from edge_cl.monitoring import Tally
@@ -40,7 +39,7 @@ from service.operations import (
     Sample,
     fingerprint,
 )
-from service.outcomes import tallied, tested
+from service.outcomes import by_context, tallied, tested
 from service.predictions import Feedback, Question
 from service.records import StoredAnswer
 from service.registry import Registry, ServedLearner
@@ -254,7 +253,7 @@ class Serving:
         def operation() -> Operation:
             return feedback.operation(served.predictions.get(prediction_id))
 
-        render = partial(_feedback_receipt, served.name, prediction_id)
+        render = partial(_receipt, served.name, True, prediction_id=prediction_id)
         try:
             # No client can send this key: it has a character that no header may have.
             key = f"feedback\n{prediction_id}"
@@ -347,8 +346,7 @@ class Serving:
         view = served.worker.view
         found: list[Prediction | None] = [None] * len(items)
         with self.meters.predict.labels("head").time():
-            for context in dict.fromkeys(contexts):
-                rows = np.flatnonzero([one == context for one in contexts])
+            for context, rows in by_context(contexts):
                 answers = view.published.predict_latents(latents[rows], context, top_k, rate)
                 for row, answer in zip(rows, answers, strict=True):
                     found[row] = answer
@@ -361,13 +359,7 @@ def serving_of(request: Request) -> Serving:
     return serving
 
 
-def _feedback_receipt(learner: str, prediction_id: str, receipt: Receipt) -> Reply:
-    reply = _receipt(learner, True, receipt)
-    content = {**json.loads(reply.body), "prediction_id": prediction_id}
-    return Reply(reply.status, json.dumps(content))
-
-
-def _receipt(learner: str, until_learned: bool, receipt: Receipt) -> Reply:
+def _receipt(learner: str, until_learned: bool, receipt: Receipt, **beside: str) -> Reply:
     content: dict[str, Any] = {"learner": learner, "version": receipt.version}
     status, operation = 200, receipt.operation
     if isinstance(operation, Amendment) and receipt.correction is not None:
@@ -378,5 +370,5 @@ def _receipt(learner: str, until_learned: bool, receipt: Receipt) -> Reply:
         content |= {"accepted": len(receipt.ids), "ids": list(receipt.ids)}
         content["predicted"] = [sample.predicted for sample in operation.samples]
         content["warnings"] = [asdict(warned) for warned in operation.warnings]
-    content |= {"durable": True, "learned": until_learned}
+    content |= {"durable": True, "learned": until_learned, **beside}
     return Reply(status, json.dumps(content))

@@ -113,9 +113,9 @@ class Mover:
         from edge_cl.onnx_export import to_onnx
 
         view, origin = served.worker.view, served.store.origin
-        takes_images = origin.extractor_sha256 is not None
+        extractor = self._extractor if origin.takes_images else None
         about = {"learner": served.name, "edge_cl": edge_cl.__version__}
-        content = to_onnx(view.published, self._extractor if takes_images else None, about)
+        content = to_onnx(view.published, extractor, about)
         return view.version, content
 
     def take_in(self, draft: Path, archive: Path, name: str | None) -> ServedLearner:

@@ -18,10 +18,10 @@ from edge_cl.bench.report import Report
 from edge_cl.bench.unknown_rules import DEFAULT, RULES, Taught
 from edge_cl.commands.output import progress_bar
 from edge_cl.equations import softmax
+from edge_cl.monitoring import Tally
 from edge_cl.types import Array, Float32, Float64, Int64
 from edge_cl.unknown import FALSE_REJECT_RATE, remembered
 
-BINS = 15
 CALL = 100
 BASELINE = "max_softmax"
 
@@ -143,15 +143,11 @@ def auroc(values: Float64, positive: Array) -> float:
 
 
 def calibration_error(probabilities: Float32, classes: Int64) -> float:
-    """Expected calibration error over equal bins of confidence (Guo et al. 2017, eq. 3)."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == classes
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [
-        np.mean(bins == b) * abs(np.mean(right[bins == b]) - np.mean(confidence[bins == b]))
-        for b in np.unique(bins)
-    ]
-    return float(np.sum(gaps))
+    """Expected calibration error, as a learner that serves counts it."""
+    tally = Tally()
+    for row, cls in zip(probabilities, classes, strict=True):
+        tally.add(str(cls), str(row.argmax()), float(row.max()))
+    return tally.calibration_error() or 0.0
 
 
 def as_report(

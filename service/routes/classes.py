@@ -6,13 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from service.conditions import NOT_MODIFIED, IfMatch, etag, expected_versions, unless_known
+from service.conditions import NOT_MODIFIED, IfMatch, etag, unless_known
 from service.correction_schemas import ClassChange, Corrected, Merge
 from service.corrections import MergeClasses, RenameClass
-from service.keys import checked_key
 from service.plans import forget_class
 from service.routes.documents import IdempotencyKey, json_answer, model_body, problems, read_model
-from service.routes.samples import receipt
+from service.routes.receipts import corrected
 from service.schemas import Classes
 from service.serving import serving_of
 
@@ -50,13 +49,10 @@ async def rename_class(
     if_match: IfMatch = None,
 ) -> Response:
     """Rename a class; nothing is learned, and a name that is taken is refused."""
-    serving = serving_of(request)
-    served = serving.registry.get(learner)
+    serving_of(request).registry.get(learner)
     wanted = await read_model(request, ClassChange)
-    key, expected = checked_key(idempotency_key), expected_versions(if_match)
-    asked = (RenameClass.kind, label, wanted.name)
-    operation = RenameClass(label, wanted.name)
-    return receipt(await serving.correct(served, operation, asked, key, expected), learner)
+    asked, operation = (RenameClass.kind, label, wanted.name), RenameClass(label, wanted.name)
+    return await corrected(request, learner, operation, asked, idempotency_key, if_match)
 
 
 @router.post(
@@ -73,13 +69,10 @@ async def merge_class(
     if_match: IfMatch = None,
 ) -> Response:
     """Merge a class into another one."""
-    serving = serving_of(request)
-    served = serving.registry.get(learner)
+    serving_of(request).registry.get(learner)
     wanted = await read_model(request, Merge)
-    key, expected = checked_key(idempotency_key), expected_versions(if_match)
-    asked = (MergeClasses.kind, label, wanted.into)
-    operation = MergeClasses(label, wanted.into)
-    return receipt(await serving.correct(served, operation, asked, key, expected), learner)
+    asked, operation = (MergeClasses.kind, label, wanted.into), MergeClasses(label, wanted.into)
+    return await corrected(request, learner, operation, asked, idempotency_key, if_match)
 
 
 @router.delete(
@@ -95,10 +88,5 @@ async def delete_class(
     if_match: IfMatch = None,
 ) -> Response:
     """Forget a class and all samples of it."""
-    serving = serving_of(request)
-    served = serving.registry.get(learner)
-    key, expected = checked_key(idempotency_key), expected_versions(if_match)
-    asked = ("forget_class", label)
-    return receipt(
-        await serving.correct(served, forget_class(label), asked, key, expected), learner
-    )
+    asked, plan = ("forget_class", label), forget_class(label)
+    return await corrected(request, learner, plan, asked, idempotency_key, if_match)

@@ -15,7 +15,15 @@ from service.errors import KINDS, Problem
 from service.schemas import ProblemBody
 from service.serving import serving_of
 
-__all__ = ["IdempotencyKey", "json_answer", "problems", "read_model", "samples_body"]
+__all__ = [
+    "IdempotencyKey",
+    "json_answer",
+    "link_to_next",
+    "model_body",
+    "problems",
+    "read_model",
+    "samples_body",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -104,6 +112,14 @@ async def read_model(request: Request, model: type[Model]) -> Model:
         if error.errors()[0]["type"] == "json_invalid":
             raise Problem("malformed", str(error.errors()[0]["msg"])) from error
         raise of_validation(error, "/") from error
+
+
+def link_to_next(request: Request, cursor: str | None) -> dict[str, str]:
+    """The header that leads to the page after this one; none when it is the last."""
+    if cursor is None:
+        return {}
+    following = request.url.include_query_params(cursor=cursor)
+    return {"Link": f'<{following.path}?{following.query}>; rel="next"'}
 
 
 def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

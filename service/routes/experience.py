@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from service.conditions import IfMatch, expected_versions
 from service.keys import checked_key
 from service.routes.documents import IdempotencyKey, problems
-from service.routes.samples import receipt
+from service.routes.receipts import receipt
 from service.schemas import ExperienceEnded
 from service.serving import serving_of
 

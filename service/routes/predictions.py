@@ -13,8 +13,8 @@ from service.errors import FieldError, Problem
 from service.latents import checked_text
 from service.prediction_schemas import FeedbackGiven, Inbox, NewFeedback
 from service.predictions import Feedback, Kept, Place
-from service.routes.documents import json_answer, model_body, problems, read_model
-from service.routes.samples import receipt
+from service.routes.documents import json_answer, link_to_next, model_body, problems, read_model
+from service.routes.receipts import receipt
 from service.serving import serving_of
 
 __all__ = ["router"]
@@ -64,14 +64,10 @@ async def inbox(
     waiting = await serving_of(request).read(partial(log.open, unknown))
     rest = [one for one in waiting if after is None or one.place.key > after]
     more = _cursor(rest[limit - 1].place) if len(rest) > limit else None
-    headers = {}
-    if more is not None:
-        following = request.url.include_query_params(cursor=more)
-        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
     content = {
         "items": [_item(one) for one in rest[:limit]], "next_cursor": more, "total": len(waiting),
     }  # fmt: skip
-    return json_answer(content, headers=headers)
+    return json_answer(content, headers=link_to_next(request, more))
 
 
 def _item(one: Kept) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Literal
@@ -12,20 +11,21 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from service.bodies import read_items
 from service.conditions import NOT_MODIFIED, IfMatch, etag, expected_versions, unless_known
 from service.correction_schemas import Corrected, SampleChange
-from service.jobs import Reply
 from service.keys import checked_key
 from service.plans import forget_sample, relabel, unknown_sample
 from service.routes.documents import (
     IdempotencyKey,
     json_answer,
+    link_to_next,
     model_body,
     problems,
     read_model,
     samples_body,
 )
 from service.routes.jobs import job_answer
+from service.routes.receipts import corrected, receipt
 from service.schemas import JobNote, SampleList, SampleNote, Taught
-from service.serving import Repeated, serving_of
+from service.serving import serving_of
 from service.uploads import receive_upload, upload_kind
 
 __all__ = ["router"]
@@ -102,17 +102,13 @@ async def list_samples(
     found = await serving.read(partial(catalogue.samples, int(cursor or 0), limit + 1, wanted))
     tally = await serving.read(catalogue.tally)
     more = str(found[limit - 1].id) if len(found) > limit else None
-    headers = {}
-    if more is not None:
-        following = request.url.include_query_params(cursor=more)
-        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
     content = {
         "items": [asdict(one) for one in found[:limit]],
         "next_cursor": more,
         "total": sum(count for _, _, count in tally),
         "retired": facts["retired_samples"],
     }
-    return unless_known(request, json_answer(content, headers=headers), tag)
+    return unless_known(request, json_answer(content, headers=link_to_next(request, more)), tag)
 
 
 @router.get(
@@ -144,12 +140,10 @@ async def relabel_sample(
     if_match: IfMatch = None,
 ) -> Response:
     """Give a sample another label, and learn it so."""
-    serving = serving_of(request)
-    served = serving.registry.get(learner)
+    serving_of(request).registry.get(learner)
     wanted = await read_model(request, SampleChange)
-    key, expected = checked_key(idempotency_key), expected_versions(if_match)
     asked, plan = ("relabel", str(sample_id), wanted.label), relabel(sample_id, wanted.label)
-    return receipt(await serving.correct(served, plan, asked, key, expected), learner)
+    return await corrected(request, learner, plan, asked, idempotency_key, if_match)
 
 
 @router.delete(
@@ -165,19 +159,5 @@ async def forget(
     if_match: IfMatch = None,
 ) -> Response:
     """Forget a sample; `exact` says whether it is as if it had never been taught."""
-    serving = serving_of(request)
-    served = serving.registry.get(learner)
-    key, expected = checked_key(idempotency_key), expected_versions(if_match)
     asked, plan = ("forget_sample", str(sample_id)), forget_sample(sample_id)
-    return receipt(await serving.correct(served, plan, asked, key, expected), learner)
-
-
-def receipt(reply: Reply, learner: str) -> Response:
-    """The answer to an operation, new or repeated."""
-    headers = {}
-    if isinstance(reply, Repeated):
-        headers["Idempotent-Replayed"] = "true"
-    ids = json.loads(reply.body).get("ids", [])
-    if len(ids) == 1:
-        headers["Location"] = f"/v1/learners/{learner}/samples/{ids[0]}"
-    return Response(reply.body, reply.status, headers, "application/json")
+    return await corrected(request, learner, plan, asked, idempotency_key, if_match)

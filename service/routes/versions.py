@@ -10,13 +10,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from service.catalogue import OperationRecord
-from service.conditions import IfMatch, expected_versions
+from service.conditions import IfMatch
 from service.correction_schemas import CheckpointSaved, NewCheckpoint, Restored, Rollback, Versions
-from service.jobs import Plan
-from service.keys import checked_key
 from service.plans import roll_back, save_checkpoint, undo
 from service.routes.documents import IdempotencyKey, json_answer, model_body, problems, read_model
-from service.routes.samples import receipt
+from service.routes.receipts import corrected
 from service.serving import serving_of
 from service.store import Store
 
@@ -60,7 +58,7 @@ async def undo_last(
     """Undo the last operation that is not undone yet, exactly; again goes back further."""
     registry = serving_of(request).registry
     plan = undo(partial(registry.check_budget, learner))
-    return await _changed(request, learner, plan, ("undo",), idempotency_key, if_match)
+    return await corrected(request, learner, plan, ("undo",), idempotency_key, if_match)
 
 
 @router.post(
@@ -81,7 +79,7 @@ async def go_back(
     wanted = await read_model(request, Rollback)
     plan = roll_back(wanted.to, partial(registry.check_budget, learner))
     asked = ("rollback", repr(wanted.to))
-    return await _changed(request, learner, plan, asked, idempotency_key, if_match)
+    return await corrected(request, learner, plan, asked, idempotency_key, if_match)
 
 
 @router.post(
@@ -101,7 +99,7 @@ async def create_checkpoint(
     serving_of(request).registry.get(learner)
     wanted = await read_model(request, NewCheckpoint)
     plan, asked = save_checkpoint(wanted.name), ("checkpoint", wanted.name)
-    return await _changed(request, learner, plan, asked, idempotency_key, if_match)
+    return await corrected(request, learner, plan, asked, idempotency_key, if_match)
 
 
 @router.delete(
@@ -115,20 +113,6 @@ async def delete_checkpoint(request: Request, learner: str, checkpoint: str) -> 
     store = serving.registry.get(learner).store
     await serving.read(partial(store.checkpoints.delete, checkpoint))
     return Response(status_code=204)
-
-
-async def _changed(
-    request: Request,
-    learner: str,
-    plan: Plan,
-    asked: tuple[str, ...],
-    key: str | None,
-    if_match: str | None,
-) -> Response:
-    serving = serving_of(request)
-    served = serving.registry.get(learner)
-    expected = expected_versions(if_match)
-    return receipt(await serving.correct(served, plan, asked, checked_key(key), expected), learner)
 
 
 def _versions(store: Store, before: int, limit: int) -> dict[str, Any]:
