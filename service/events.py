@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,8 +109,23 @@ class Events:
             return int(number), True
         return 0, False
 
-    def follow(self, last_id: str | None, wanted: Callable[[Event], bool]) -> AsyncIterator[str]:
+    def follow(
+        self,
+        last_id: str | None,
+        wanted: Callable[[Event], bool],
+        limit: int | None = None,
+        duration_s: float | None = None,
+    ) -> AsyncIterator[str]:
         """A stream of `wanted` events after `last_id`, encoded; without it, of those to come.
+
+        Parameters
+        ----------
+        last_id
+            Id of the last event that the follower has seen.
+        wanted
+            Whether an event is told.
+        limit, duration_s
+            The stream ends after so many events, or so many seconds; None for never.
 
         Raises
         ------
@@ -118,14 +134,17 @@ class Events:
         """
         if len(self._followers) >= self._streams:
             raise Problem("busy", f"{self._streams} event streams are open, no more may be")
-        return self._encoded(last_id, wanted)
+        told = self._encoded(last_id, wanted, math.inf if duration_s is None else duration_s)
+        return told if limit is None else _first(told, limit)
 
     async def _encoded(
-        self, last_id: str | None, wanted: Callable[[Event], bool]
-    ) -> AsyncIterator[str]:
+        self, last_id: str | None, wanted: Callable[[Event], bool], duration_s: float
+    ) -> AsyncGenerator[str, None]:
+        ends_at = time.monotonic() + duration_s
         seen, known = self.place(last_id)
         with self._woken() as woken:
-            yield f"retry: {RETRY_MS}\n\n"
+            # With its place, a stream that breaks before its first event has missed nothing.
+            yield f"retry: {RETRY_MS}\nid: {self.epoch}-{seen}\n\n"
             while not self._closed:
                 woken.clear()
                 found, lost = self.after(seen)
@@ -135,18 +154,22 @@ class Events:
                 for event in filter(wanted, found):
                     yield event.encode(self.epoch)
                 seen = found[-1].number if found else seen + lost
-                if not await self._wait(woken):
-                    # The id comes along, so that a resumed quiet stream has missed nothing.
-                    yield f": heartbeat\nid: {self.epoch}-{seen}\n\n"
+                left_s = ends_at - time.monotonic()
+                if left_s > 0 and await self._wait(woken, min(left_s, self._heartbeat_s)):
+                    continue
+                # The id comes along, so that a resumed quiet stream has missed nothing.
+                yield f": heartbeat\nid: {self.epoch}-{seen}\n\n"
+                if left_s <= self._heartbeat_s:
+                    return
 
     def _missed(self, lost: int, known: bool) -> str:
         """An event that says that there is a gap, so that the client asks for the state anew."""
         reason = "these are no longer kept" if known else "the id is of another run of the service"
         return f"event: missed\ndata: {json.dumps({'events': lost, 'reason': reason})}\n\n"
 
-    async def _wait(self, woken: asyncio.Event) -> bool:
+    async def _wait(self, woken: asyncio.Event, longest_s: float) -> bool:
         try:
-            await asyncio.wait_for(woken.wait(), self._heartbeat_s)
+            await asyncio.wait_for(woken.wait(), longest_s)
         except asyncio.TimeoutError:
             return False
         return True
@@ -165,3 +188,13 @@ class Events:
         for woken, loop in list(self._followers.items()):
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(woken.set)
+
+
+async def _first(told: AsyncGenerator[str, None], limit: int) -> AsyncIterator[str]:
+    """The stream up to its event number `limit`; what has no id is no event that happened."""
+    async with contextlib.aclosing(told):
+        async for block in told:
+            yield block
+            limit -= block.startswith("id: ")
+            if limit <= 0:
+                return

@@ -274,6 +274,33 @@ def state(learner: str) -> Call[Json]:
     return Call("GET", _path(learner), _json)
 
 
+def sample(learner: str, sample_id: int) -> Call[Json]:
+    """One sample that is taught at present."""
+    return Call("GET", f"{_samples(learner)}/{sample_id}", _json)
+
+
+def change(
+    learner: str,
+    *,
+    memory_budget: int | str | None = None,
+    strategy: str | None = None,
+    options: Json | None = None,
+) -> Call[Json]:
+    """Change the learner's budget, or its strategy or options; its state, while it is built.
+
+    Parameters
+    ----------
+    memory_budget
+        In bytes, or as ``"1MiB"``.
+    strategy, options
+        What is built in the background; the members `change` and `change_failure` of `state`
+        say how far that is.
+    """
+    given = {"memory_budget": memory_budget, "strategy": strategy, "options": options}
+    body = {name: value for name, value in given.items() if value is not None}
+    return Call("PATCH", _path(learner), _json, json=body, repeatable=False)
+
+
 def learners(_: str, /) -> Call[list[Json]]:
     """All learners of the service."""
     return Call("GET", "/v1/learners", lambda response: list(response.json()["learners"]))
@@ -330,6 +357,11 @@ def revoke_key(_: str, /, key_id: str) -> Call[None]:
     return Call("DELETE", f"/v1/keys/{quote(key_id, safe='')}", _nothing)
 
 
+def ready(_: str, /) -> Call[Json]:
+    """What the service checks of itself; asked until all is well, or the patience ends."""
+    return Call("GET", "/readyz", _json, {"verbose": "true"})
+
+
 def service(_: str, /) -> Call[Json]:
     """What the service is: version, extractor, limits, budget."""
     return Call("GET", "/v1/info", _json)
@@ -338,6 +370,11 @@ def service(_: str, /) -> Call[Json]:
 def strategies(_: str, /) -> Call[list[Json]]:
     """The strategies that a learner can have."""
     return Call("GET", "/v1/strategies", lambda response: list(response.json()["strategies"]))
+
+
+def strategy(_: str, /, name: str) -> Call[Json]:
+    """One strategy, with the JSON schema of its options."""
+    return Call("GET", f"/v1/strategies/{quote(name, safe='')}", _json)
 
 
 def _path(learner: str) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from edge_cl.client import api, correcting
-from edge_cl.client.answers import Json, unreachable
+from edge_cl.client import api, correcting, scores, uploads
+from edge_cl.client.answers import Json, problem_of, unreachable
 from edge_cl.client.calls import AnswerT, Call
+from edge_cl.client.events import Event, Following, cut_off
 from edge_cl.client.exchange import (
     FAILURES,
     Attempts,
+    Failure,
     answer_of,
     as_described,
     key_headers,
@@ -24,6 +27,7 @@ from edge_cl.client.exchange import (
 )
 from edge_cl.client.retries import Retries
 from edge_cl.client.sync import Client
+from edge_cl.client.uploads import Job, Wait
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
@@ -46,7 +50,7 @@ def _awaited(
 class AsyncClient:
     """A connection to one learner of a running service, for asyncio.
 
-    Has the methods of `Client`, to be awaited; `samples` is an asynchronous iterator.
+    Has the methods of `Client`, to be awaited; `samples` and `events` are asynchronous iterators.
 
     Parameters
     ----------
@@ -71,8 +75,9 @@ class AsyncClient:
         self.learner = learner
         self._retries = retries or Retries()
         self._make_blocking = partial(
-            Client, self.url, learner=learner, key=key, timeout_s=timeout_s, ca_file=ca_file
-        )
+            Client, self.url, learner=learner, key=key, timeout_s=timeout_s, ca_file=ca_file,
+            retries=self._retries,
+        )  # fmt: skip
         self._http = httpx.AsyncClient(
             base_url=self.url,
             timeout=timeout_s,
@@ -105,15 +110,19 @@ class AsyncClient:
     predict_samples = _awaited(api.predict_samples)
     end_experience = _awaited(api.end_experience)
     classes = _awaited(api.classes)
+    sample = _awaited(api.sample)
     state = _awaited(api.state)
+    change = _awaited(api.change)
     learners = _awaited(api.learners)
     create_learner = _awaited(api.create_learner)
     delete_learner = _awaited(api.delete_learner)
     keys = _awaited(api.keys)
     add_key = _awaited(api.add_key)
     revoke_key = _awaited(api.revoke_key)
+    ready = _awaited(api.ready)
     service = _awaited(api.service)
     strategies = _awaited(api.strategies)
+    strategy = _awaited(api.strategy)
     relabel = _awaited(correcting.relabel)
     forget = _awaited(correcting.forget)
     rename_class = _awaited(correcting.rename_class)
@@ -124,6 +133,14 @@ class AsyncClient:
     checkpoint = _awaited(correcting.checkpoint)
     delete_checkpoint = _awaited(correcting.delete_checkpoint)
     versions = _awaited(correcting.versions)
+    metrics = _awaited(scores.metrics)
+    evaluate = _awaited(scores.evaluate)
+    evaluate_latents = _awaited(scores.evaluate_latents)
+    evaluate_samples = _awaited(scores.evaluate_samples)
+    teach_job = _awaited(uploads.teach_job)
+    jobs = _awaited(uploads.jobs)
+    job = _awaited(uploads.job)
+    cancel_job = _awaited(uploads.cancel_job)
 
     async def export(
         self,
@@ -141,6 +158,72 @@ class AsyncClient:
         return await asyncio.to_thread(
             self._with_blocking, lambda one: one.import_learner(path, name)
         )
+
+    async def teach_archive(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        context: str | None = None,
+        device: str | None = None,
+        captured_at: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Teach a zip of class folders as a job; see `Client.teach_archive`."""
+        return await asyncio.to_thread(
+            self._with_blocking,
+            lambda one: one.teach_archive(
+                path,
+                context=context,
+                device=device,
+                captured_at=captured_at,
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    async def wait_for_job(self, job: Job | str, timeout_s: float | None = None) -> Job:
+        """Ask about a job until it has ended; see `Client.wait_for_job`."""
+        wait = Wait(timeout_s)
+        while True:
+            seen = await self.job(job if isinstance(job, str) else job.id)
+            if seen.ended:
+                return seen
+            await asyncio.sleep(wait.delay_s(seen))
+
+    async def events(
+        self,
+        *,
+        kinds: Sequence[str] = (),
+        after: str | None = None,
+        limit: int | None = None,
+        duration_s: float | None = None,
+        all_learners: bool = False,
+    ) -> AsyncIterator[Event]:
+        """What happens, as it does; see `Client.events`."""
+        learner = None if all_learners else self.learner
+        following = Following(learner, kinds, after, limit, duration_s, self._retries)
+        while not following.over:
+            failure: Failure = cut_off(self.url)
+            try:
+                async with aclosing(self._lines(following)) as lines:
+                    async for line in lines:
+                        if (event := following.read(line)) is not None:
+                            yield event
+            except FAILURES as error:
+                failure = error
+            if not following.over:
+                await asyncio.sleep(following.delay_s(failure))
+
+    async def _lines(self, following: Following) -> AsyncGenerator[str, None]:
+        try:
+            response = await self._http.send(following.request(self._http), stream=True)
+            async with aclosing(response):
+                if not response.is_success:
+                    await response.aread()
+                    raise problem_of(response)
+                async for line in response.aiter_lines():
+                    yield line
+        except httpx.TransportError as error:
+            raise unreachable(self.url, error) from error
 
     async def samples(self, **wanted: str) -> AsyncIterator[Json]:
         """Every sample that the service holds, by id; see `Client.samples`."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from edge_cl.client import api, correcting
-from edge_cl.client.answers import Json, unreachable
-from edge_cl.client.calls import AnswerT, Call
+from edge_cl.client import api, correcting, scores, uploads
+from edge_cl.client.answers import Json, problem_of, unreachable
+from edge_cl.client.calls import KEY, AnswerT, Call, given
+from edge_cl.client.events import Event, Following, cut_off
 from edge_cl.client.exchange import (
     FAILURES,
     Attempts,
+    Failure,
     answer_of,
     as_described,
     key_headers,
@@ -24,8 +28,10 @@ from edge_cl.client.exchange import (
 )
 from edge_cl.client.retries import Retries
 from edge_cl.client.transfer import download, upload
+from edge_cl.client.uploads import Job, Wait, read_job
 
 P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
 
 
 def _blocking(
@@ -108,15 +114,19 @@ class Client:
     predict_samples = _blocking(api.predict_samples)
     end_experience = _blocking(api.end_experience)
     classes = _blocking(api.classes)
+    sample = _blocking(api.sample)
     state = _blocking(api.state)
+    change = _blocking(api.change)
     learners = _blocking(api.learners)
     create_learner = _blocking(api.create_learner)
     delete_learner = _blocking(api.delete_learner)
     keys = _blocking(api.keys)
     add_key = _blocking(api.add_key)
     revoke_key = _blocking(api.revoke_key)
+    ready = _blocking(api.ready)
     service = _blocking(api.service)
     strategies = _blocking(api.strategies)
+    strategy = _blocking(api.strategy)
     relabel = _blocking(correcting.relabel)
     forget = _blocking(correcting.forget)
     rename_class = _blocking(correcting.rename_class)
@@ -127,6 +137,14 @@ class Client:
     checkpoint = _blocking(correcting.checkpoint)
     delete_checkpoint = _blocking(correcting.delete_checkpoint)
     versions = _blocking(correcting.versions)
+    metrics = _blocking(scores.metrics)
+    evaluate = _blocking(scores.evaluate)
+    evaluate_latents = _blocking(scores.evaluate_latents)
+    evaluate_samples = _blocking(scores.evaluate_samples)
+    teach_job = _blocking(uploads.teach_job)
+    jobs = _blocking(uploads.jobs)
+    job = _blocking(uploads.job)
+    cancel_job = _blocking(uploads.cancel_job)
 
     def export(self, path: str | os.PathLike[str], *, format: str = "archive") -> int:  # noqa: A002
         """Write the learner and all that it was taught to one file; returns its bytes.
@@ -153,8 +171,104 @@ class Client:
         name
             What to call the learner; None for the name that it had.
         """
-        params = {} if name is None else {"name": name}
-        return upload(self._http, "/v1/learners/import", params, Path(path))
+        kind = {"Content-Type": "application/zstd"}
+        answer = upload(self._http, "/v1/learners/import", given(name=name), Path(path), kind)
+        return dict(answer.json())
+
+    def teach_archive(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        context: str | None = None,
+        device: str | None = None,
+        captured_at: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Teach a zip of class folders as a job; on return it is durable.
+
+        Parameters
+        ----------
+        path
+            The archive; its folders are named as their class.
+        context, device, captured_at
+            Of all its samples.
+        idempotency_key
+            Two calls with one key are one job; a fresh one if None.
+        """
+        notes = given(context=context, device=device, captured_at=captured_at)
+        headers = {"Content-Type": "application/zip", KEY: idempotency_key or str(uuid.uuid4())}
+        target = f"/v1/learners/{self.learner}/samples"
+        return self._insist(
+            lambda: read_job(upload(self._http, target, notes, Path(path), headers))
+        )
+
+    def wait_for_job(self, job: Job | str, timeout_s: float | None = None) -> Job:
+        """Ask about a job until it has ended, however it did; its `state` says so.
+
+        Parameters
+        ----------
+        job
+            The job, or its id.
+        timeout_s
+            Longest wait; None for any.
+
+        Raises
+        ------
+        JobUnfinished
+            If it has not ended by then; it goes on.
+        """
+        wait = Wait(timeout_s)
+        while True:
+            seen = self.send(uploads.job(self.learner, job if isinstance(job, str) else job.id))
+            if seen.ended:
+                return seen
+            time.sleep(wait.delay_s(seen))
+
+    def events(
+        self,
+        *,
+        kinds: Sequence[str] = (),
+        after: str | None = None,
+        limit: int | None = None,
+        duration_s: float | None = None,
+        all_learners: bool = False,
+    ) -> Iterator[Event]:
+        """What happens, as it does; a stream that breaks is taken up after its last event.
+
+        Parameters
+        ----------
+        kinds
+            Only events of these kinds.
+        after
+            Id of the last event that was seen; None for what happens from now on.
+        limit, duration_s
+            End after so many events, or so many seconds; None for never.
+        all_learners
+            Whether other learners' events come too.
+        """
+        learner = None if all_learners else self.learner
+        following = Following(learner, kinds, after, limit, duration_s, self._retries)
+        while not following.over:
+            failure: Failure = cut_off(self.url)
+            try:
+                for line in self._lines(following):
+                    if (event := following.read(line)) is not None:
+                        yield event
+            except FAILURES as error:
+                failure = error
+            if not following.over:
+                time.sleep(following.delay_s(failure))
+
+    def _lines(self, following: Following) -> Iterator[str]:
+        try:
+            response = self._http.send(following.request(self._http), stream=True)
+            with closing(response):
+                if not response.is_success:
+                    response.read()
+                    raise problem_of(response)
+                yield from response.iter_lines()
+        except httpx.TransportError as error:
+            raise unreachable(self.url, error) from error
 
     def samples(self, **wanted: str) -> Iterator[Json]:
         """Every sample that the service holds, by id.
@@ -178,10 +292,13 @@ class Client:
 
     def send(self, call: Call[AnswerT]) -> AnswerT:
         """The final answer to a described call, which is repeated while that makes sense."""
-        attempts = Attempts(self._retries, call.repeatable)
+        return self._insist(lambda: self._once(call), call.repeatable)
+
+    def _insist(self, attempt: Callable[[], ResultT], repeatable: bool = True) -> ResultT:
+        attempts = Attempts(self._retries, repeatable)
         while True:
             try:
-                return self._once(call)
+                return attempt()
             except FAILURES as failure:
                 delay_s = attempts.delay_s(failure)
             time.sleep(delay_s)

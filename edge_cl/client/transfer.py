@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from edge_cl.client.answers import Json, problem_of, unreachable
+from edge_cl.client.answers import problem_of, unreachable
 
 PIECE_BYTES = 1 << 18
 
@@ -35,16 +35,18 @@ def download(http: httpx.Client, path: str, params: dict[str, str], target: Path
     return size
 
 
-def upload(http: httpx.Client, path: str, params: dict[str, str], source: Path) -> Json:
+def upload(
+    http: httpx.Client, path: str, params: dict[str, str], source: Path, headers: dict[str, str]
+) -> httpx.Response:
     """Send a file; returns the answer."""
-    headers = {"Content-Type": "application/zstd", "Content-Length": str(source.stat().st_size)}
+    headers = {**headers, "Content-Length": str(source.stat().st_size)}
     try:
         response = http.post(path, params=params, content=_pieces(source), headers=headers)
     except httpx.TransportError as error:
         raise unreachable(str(http.base_url), error) from error
     if not response.is_success:
         raise problem_of(response)
-    return dict(response.json())
+    return response
 
 
 def _pieces(source: Path) -> Iterator[bytes]:

@@ -17,14 +17,24 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["events"])
 
-STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+TOLD = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "description": "A JSON object."},
+        "retry": {"type": "integer"},
+    },
+    "additionalProperties": False,
+}
+STREAM = {"content": {"text/event-stream": {"itemSchema": TOLD}}}
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 @router.get(
     "/v1/events",
     response_class=StreamingResponse,
-    responses={200: {"description": "Events, until the client ends it", **STREAM},
+    responses={200: {"description": "Events, until the client or a bound ends them", **STREAM},
                **problems(403, 404, 422, 503)},
 )  # fmt: skip
 async def events(
@@ -32,6 +42,12 @@ async def events(
     learner: Annotated[str | None, Query(description="Only of this learner.")] = None,
     kind: Annotated[
         list[str] | None, Query(max_length=20, description="Only of this kind; may be repeated.")
+    ] = None,
+    limit: Annotated[
+        int | None, Query(ge=1, le=1_000_000, description="End after so many events.")
+    ] = None,
+    duration_s: Annotated[
+        float | None, Query(ge=0, le=86_400, description="End after so many seconds.")
     ] = None,
     last_event_id: Annotated[
         str | None, Header(alias="Last-Event-ID", description="Go on after this event.")
@@ -49,5 +65,5 @@ async def events(
         named = learner in (None, event.learner) and (not kind or event.kind in kind)
         return named and grant.reaches(event.learner)
 
-    stream = serving.events.follow(last_event_id, wanted)
+    stream = serving.events.follow(last_event_id, wanted, limit, duration_s)
     return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)

@@ -15,6 +15,8 @@ from edge_cl.client import (
     ServiceUnreachable,
     api,
     correcting,
+    scores,
+    uploads,
 )
 
 JPEG = b"\xff\xd8\xff\xe0 not a whole image"
@@ -23,7 +25,11 @@ QUICK = Retries(patience_s=5.0, first_delay_s=0.001, longest_delay_s=0.002)
 IN_FLIGHT = {"type": "urn:edge-cl:problem:key-in-flight", "title": "runs", "status": 409}
 
 
-NOT_DESCRIBED = {"close", "send", "check", "samples", "export", "import_learner"}
+DESCRIBING = (api, correcting, scores, uploads)
+NOT_DESCRIBED = {
+    "check", "close", "events", "export", "import_learner", "samples", "send", "teach_archive",
+    "wait_for_job",
+}  # fmt: skip
 """Methods of more than one request, or of files."""
 
 
@@ -47,7 +53,7 @@ def public(kind):
 def test_both_clients_have_the_same_calls():
     assert public(Client) == public(AsyncClient)
     for name in public(Client) - NOT_DESCRIBED:
-        describing = getattr(api, name, None) or getattr(correcting, name)
+        describing = next(getattr(one, name) for one in DESCRIBING if name in vars(one))
         described = list(inspect.signature(describing).parameters.values())[1:]
         for kind in (Client, AsyncClient):
             method = getattr(kind, name)
@@ -58,11 +64,11 @@ def test_both_clients_have_the_same_calls():
 def test_every_described_call_is_a_method_of_the_clients():
     described = {
         name
-        for module in (api, correcting)
+        for module in DESCRIBING
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_") and function.__module__ == module.__name__
     }
-    assert described - {"alive", "samples_page"} == public(Client) - NOT_DESCRIBED
+    assert described - {"alive", "samples_page", "read_job"} == public(Client) - NOT_DESCRIBED
 
 
 def test_the_signature_names_what_comes_back():
@@ -144,6 +150,92 @@ def test_an_attempt_that_may_have_been_taken_is_not_forgotten_by_a_later_one():
     with pytest.raises(ServiceUnreachable) as failed:
         client.teach(JPEG, "cup")
     assert failed.value.maybe_taken
+
+
+def stream(*blocks):
+    return httpx.Response(200, text="".join(f"{block}\n\n" for block in blocks))
+
+
+def told(number, kind="learned"):
+    return f'id: e-{number}\nevent: {kind}\ndata: {{"learner": "l", "version": {number}}}'
+
+
+OPENING = "retry: 2000\nid: e-0"
+
+
+def followed(answers, requests, **asked):
+    """The ids that the blocking client and the asynchronous one are told."""
+
+    async def follow():
+        options = {"retries": QUICK, "transport": transport(answers(), [])}
+        async with AsyncClient("http://edge", learner="l", **options) as client:
+            return [event.id async for event in client.events(**asked)]
+
+    options = {"retries": QUICK, "transport": transport(answers(), requests)}
+    with Client("http://edge", learner="l", **options) as client:
+        ids = [event.id for event in client.events(**asked)]
+    assert asyncio.run(follow()) == ids
+    return ids
+
+
+def test_a_stream_that_breaks_goes_on_after_its_last_event():
+    requests = []
+
+    def answers():
+        return [
+            stream(OPENING, told(1), ": heartbeat\nid: e-4"),
+            httpx.ConnectError("refused"),
+            httpx.Response(503, json={"title": "busy"}, headers={"Retry-After": "0"}),
+            stream(OPENING.replace("0", "4"), told(5), told(6)),
+        ]
+
+    ids = followed(answers, requests, kinds=["learned", "drift"], limit=3)
+    assert ids == ["e-1", "e-5", "e-6"]
+    assert [request.headers.get("last-event-id") for request in requests] == [None, *["e-4"] * 3]
+    assert requests[-1].url.params.get_list("kind") == ["learned", "drift"]
+    assert [request.url.params["limit"] for request in requests] == ["3", "2", "2", "2"]
+    assert requests[0].url.params["learner"] == "l"
+
+
+def test_a_gap_is_an_event_and_does_not_count():
+    gap = 'event: missed\ndata: {"events": 3, "reason": "these are no longer kept"}'
+    assert followed(lambda: [stream(OPENING, gap, told(7))], [], after="e-2", limit=1) == [
+        "e-0",
+        "e-7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ([httpx.Response(404, json={"title": "no such learner"})], ServiceProblem),
+        ([httpx.ConnectError("refused")] * 99, ServiceUnreachable),
+    ],
+)
+def test_a_stream_that_cannot_be_had_is_said(answers, error):
+    quick = Retries(patience_s=0.01, first_delay_s=0.001, longest_delay_s=0.002)
+    with (
+        Client("http://edge", retries=quick, transport=transport(answers, [])) as client,
+        pytest.raises(error),
+    ):
+        next(client.events())
+
+
+def test_a_job_is_waited_for_until_it_has_ended_or_time_is_up():
+    running = {
+        "id": "j1", "state": "running", "reason": None, "samples": 9, "taught": 4, "refused": 1,
+        "version": 2,
+    }  # fmt: skip
+    answers = [httpx.Response(200, json={**running, "state": state}) for state in
+               ("waiting", "running", "failed")]  # fmt: skip
+    with Client("http://edge", transport=transport(answers, [])) as client:
+        assert client.wait_for_job("j1", timeout_s=20).state == "failed"
+    endless = [httpx.Response(200, json=running) for _ in range(9)]
+    with (
+        Client("http://edge", transport=transport(endless, [])) as client,
+        pytest.raises(TimeoutError, match="5 of 9 samples are done"),
+    ):
+        client.wait_for_job("j1", timeout_s=0.01)
 
 
 def test_both_clients_teach_a_running_service(real_service, digit_images, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import uuid
 import wave
+import zipfile
 
 import numpy as np
 import pytest
@@ -255,3 +256,45 @@ def test_what_was_taught_is_corrected_and_taken_back(real_service):
         client.delete_checkpoint("taught")
         assert client.versions(before=2)["checkpoints"] == []
         client.delete_learner("corrected")
+
+
+def test_what_the_clients_are_told_of_a_learner(real_service, digit_images, tmp_path):
+    latents = np.eye(4, dtype=np.float32)
+    labels = ["cup", "mug", "phone", "pen"]
+    with Client(real_service.url, learner="known") as client:
+        client.create_learner("known", dim=4, strategy="slda", memory_budget="64KiB")
+        assert client.teach_latents(latents, labels).accepted == 4
+        again = client.teach_latents(latents, labels)
+        known = client.metrics()
+        assert (known.samples, known.accuracy, known.version) == (4, 1.0, again.version)
+        seen = client.evaluate_latents(latents[:3], ["cup", "mug", "pen"])
+        assert (seen.correct, seen.predicted) == (2, ("cup", "mug", "phone"))
+        assert client.sample(2)["label"] == "mug"
+        assert client.strategy("slda")["name"] == "slda"
+        assert client.ready()["checks"]["learner known"].startswith("ok")
+        assert client.change(memory_budget="48KiB")["memory_budget"] == 48 * 1024
+
+        rows = [{"label": "lamp", "latent": [0.0, 0.0, 1.0, 1.0]}] * 70
+        begun = client.teach_job(rows, idempotency_key="lamps")
+        assert client.teach_job(rows, idempotency_key="lamps").id == begun.id
+        done = client.wait_for_job(begun, timeout_s=60)
+        assert (done.state, done.taught, done.refused) == ("done", 70, 0)
+        assert begun.id in [one.id for one in client.jobs()]
+        first = next(client.events(kinds=["learned"], after="0-0", limit=1))
+        told = list(client.events(kinds=["learned"], after=first.id, duration_s=0.2))
+        assert told[-1].content["version"] == done.version
+        client.cancel_job(begun.id)
+        client.delete_learner("known")
+
+
+def test_an_archive_is_taught_and_evaluated(client, digit_images, tmp_path):
+    path = tmp_path / "digits.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for label in LABELS:
+            for number, image in enumerate(digit_images.train[label]):
+                archive.writestr(f"{label}/{number}.png", image)
+    job = client.wait_for_job(client.teach_archive(path, device="camera"), timeout_s=60)
+    assert (job.state, job.taught) == ("done", 36)
+    assert {sample["device"] for sample in client.samples()} == {"camera"}
+    images = [digit_images.test[label][0] for label in LABELS]
+    assert client.evaluate(images, LABELS).correct >= 2

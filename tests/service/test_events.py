@@ -24,8 +24,8 @@ class Follower:
         assert self.response.status_code == 200
         self._lines = self.response.iter_lines()
         # The stream is open, and what happens from now on is seen.
-        assert next(self._lines).startswith("retry:")
-        assert next(self._lines) == ""
+        self.opening = self.block()
+        assert self.opening[0].startswith("retry:")
 
     def block(self):
         lines = []
@@ -114,6 +114,14 @@ def test_a_stream_goes_on_where_it_was_left(latents, follow):
     assert [again.until("published"), again.until("published")] == rest
 
 
+def test_a_stream_that_breaks_before_its_first_event_can_go_on(latents, follow):
+    stream = follow(latents.client)
+    stream.close()
+    latents.client.post(SAMPLES, json=lesson(0))
+    again = follow(latents.client, stream.opening[1].removeprefix("id: "))
+    assert again.next()[1] == "learned"
+
+
 def test_streams_can_be_of_one_learner_and_one_kind(latents, follow):
     add_learner(latents.client, "other")
     stream = follow(latents.client, learner="other", kind=["learned", "classes-added"])
@@ -172,6 +180,32 @@ def test_a_silent_stream_shows_that_it_lives_and_keeps_its_place(start, follow):
     add_learner(running.client)
     stream = follow(running.client)
     assert stream.block() == [": heartbeat", f"id: {running.serving.events.epoch}-1"]
+
+
+def test_a_stream_ends_after_so_many_events_or_seconds(latents):
+    for kind in range(3):
+        latents.client.post(SAMPLES, json=lesson(kind))
+    first = {"Last-Event-ID": f"{latents.serving.events.epoch}-0"}
+    asked = {"kind": "learned", "limit": 2, "duration_s": 20}
+    told = latents.client.get("/v1/events", params=asked, headers=first)
+    assert told.text.count("event: learned") == 2
+    silent = latents.client.get("/v1/events", params={"duration_s": 0.05}, headers=first)
+    assert silent.text.count("event: learned") == 3
+    last = silent.text.splitlines()[-2]
+    assert last.startswith("id: ")
+    rest = {"Last-Event-ID": last.removeprefix("id: ")}
+    quiet = latents.client.get("/v1/events", params={"duration_s": 0}, headers=rest)
+    assert "event:" not in quiet.text
+    assert latents.serving.events.followers == 0
+
+
+@pytest.mark.parametrize(
+    "asked", [{"limit": 0}, {"limit": "many"}, {"duration_s": -1}, {"duration_s": "nan"}]
+)
+def test_a_bound_that_is_none_is_refused(latents, asked):
+    answer = latents.client.get("/v1/events", params=asked)
+    assert answer.status_code == 422
+    assert next(iter(asked)) in answer.json()["errors"][0]["pointer"]
 
 
 def test_followers_are_bounded_and_leave(start, follow):
