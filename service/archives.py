@@ -11,7 +11,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +20,7 @@ from edge_cl.errors import EdgeCLError
 from edge_cl.names import checked_name
 from service.bodies import Item, json_item
 from service.errors import FieldError, Problem, of_library
+from service.metadata import MOST_BYTES, parsed_metadata
 
 __all__ = ["BatchLimits", "Piece", "Source", "open_source"]
 
@@ -30,6 +31,9 @@ DIRECTORY_BYTES = 512
 MOST_RATIO = 1000
 """Deflate cannot reach more than 1032; images are compressed already."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+NOTE_SUFFIX = ".json"
+LARGEST_NOTE_BYTES = 4 * MOST_BYTES
+"""With blanks; without, metadata has at most a quarter."""
 IGNORED = ("thumbs.db", "desktop.ini")
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
@@ -106,7 +110,10 @@ def open_source(kind: str, path: Path, limits: BatchLimits) -> Source:
 
 
 class ZipSource(Source):
-    """Images in folders that are named as their class."""
+    """Images in folders that are named as their class.
+
+    ``cup/1.json`` is the metadata of ``cup/1.jpg``, if there is such an entry.
+    """
 
     def __init__(self, path: Path, limits: BatchLimits) -> None:
         super().__init__(path, limits)
@@ -116,11 +123,14 @@ class ZipSource(Source):
                 entries = [info for info in archive.infolist() if not _is_ignored(info)]
         except (*BROKEN, ValueError, OSError, struct.error) as error:
             raise Problem("malformed", f"the archive cannot be read: {error}") from error
+        notes = {info.filename: info for info in entries if _is_note(info)}
+        entries = [info for info in entries if not _is_note(info)]
         if not entries:
             raise Problem("malformed", f"there is no image ({', '.join(SUFFIXES)}) in the archive")
         if len(entries) > limits.samples:
             raise _too_many(len(entries), limits)
         faults = [fault for info in entries if (fault := _fault(info, limits))]
+        faults += _note_faults(notes, {_note_name(info.filename) for info in entries})
         if faults:
             more = f" ({len(faults)} entries are at fault; nothing was taken)"
             raise Problem("invalid", faults[0].detail + more, faults[:20])
@@ -132,6 +142,7 @@ class ZipSource(Source):
                 "are taken: send it in parts",
             )
         self._entries = entries
+        self._notes = notes
         self.samples = len(entries)
 
     def pieces(self, start: int) -> Iterator[Piece]:
@@ -148,7 +159,12 @@ class ZipSource(Source):
                 image = file.read(info.file_size + 1)
         except (*BROKEN, ValueError, RuntimeError) as error:
             return Problem("invalid-image", f"the entry cannot be unpacked: {error}")
-        return Item("", image=image, label=_label(info))
+        note = self._notes.get(_note_name(info.filename))
+        try:
+            metadata = None if note is None else _metadata(archive, note)
+        except Problem as problem:
+            return problem
+        return Item("", image=image, label=_label(info), metadata=metadata)
 
 
 class LineSource(Source):
@@ -214,6 +230,39 @@ def _is_ignored(info: zipfile.ZipInfo) -> bool:
         or path.name.lower() in IGNORED
         or "__MACOSX" in path.parts
     )
+
+
+def _is_note(info: zipfile.ZipInfo) -> bool:
+    return PurePosixPath(info.filename).suffix.lower() == NOTE_SUFFIX
+
+
+def _note_name(image: str) -> str:
+    """Where the metadata of an image lies."""
+    return str(PurePosixPath(image).with_suffix(NOTE_SUFFIX))
+
+
+def _note_faults(notes: Mapping[str, zipfile.ZipInfo], wanted: Set[str]) -> Iterator[FieldError]:
+    """What is wrong with the entries of metadata, before they are unpacked."""
+    for name, info in notes.items():
+        pointer = f"/{name[:200]}"
+        if name not in wanted:
+            yield FieldError(pointer, "it is the metadata of no image: none beside it has its name")
+        elif info.file_size > LARGEST_NOTE_BYTES:
+            yield FieldError(
+                pointer,
+                f"it has {info.file_size:,} bytes, metadata has at most {LARGEST_NOTE_BYTES:,}",
+            )
+        elif info.flag_bits & 1:
+            yield FieldError(pointer, "it is encrypted")
+
+
+def _metadata(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str | None:
+    try:
+        with archive.open(info) as file:
+            text = file.read(info.file_size + 1).decode()
+    except (*BROKEN, ValueError, RuntimeError) as error:
+        raise Problem("invalid", f"the metadata beside it cannot be read: {error}") from error
+    return parsed_metadata(text, f"/{info.filename[:200]}")
 
 
 def _fault(info: zipfile.ZipInfo, limits: BatchLimits) -> FieldError | None:

@@ -16,16 +16,18 @@ from starlette.requests import Request
 from edge_cl.types import UInt8
 from service.errors import Faults, FieldError, Problem
 from service.intake import Body
+from service.metadata import metadata_text, parsed_metadata
 from service.multipart import Part, read_parts
 
-__all__ = ["IMAGE_TYPES", "SOUND_TYPES", "Item", "json_item", "read_items"]
+__all__ = ["IMAGE_TYPES", "SOUND_TYPES", "Item", "json_item", "metadata_of_all", "read_items"]
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 SOUND_TYPES = ("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave")
 TEXTS = ("label", "context", "device", "captured_at")
+FORM_TEXTS = (*TEXTS, "metadata")
 PAYLOADS = ("image_b64", "latent", "latent_b64", "audio_b64", "series")
 FIELD_OF = {"image_b64": "image", "audio_b64": "sound", "series": "series"}
-KNOWN = frozenset((*TEXTS, *PAYLOADS, "dtype", "extractor"))
+KNOWN = frozenset((*TEXTS, *PAYLOADS, "dtype", "extractor", "metadata"))
 LARGE_BYTES = 65_536
 
 Parser = Callable[[bytes, int], list["Item"]]
@@ -53,6 +55,8 @@ class Item:
         Id or digest of the extractor that made the latent, as the client says.
     label, context, device, captured_at
         As the client named them; not yet checked.
+    metadata
+        What the client keeps beside them: JSON text, checked.
     """
 
     pointer: str
@@ -66,6 +70,7 @@ class Item:
     context: Any = None
     device: Any = None
     captured_at: Any = None
+    metadata: str | None = None
 
     def parts(self) -> list[str | bytes | None]:
         """What tells this sample from another one, for the fingerprint of a request."""
@@ -77,6 +82,8 @@ class Item:
             parts += ["sound", hashlib.sha256(self.sound).digest()]
         if self.series is not None:
             parts += ["series", repr(self.series)]
+        if self.metadata is not None:
+            parts += ["metadata", self.metadata]
         return parts
 
 
@@ -91,7 +98,7 @@ async def read_items(request: Request, body: Body, max_samples: int) -> list[Ite
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        items = _form_items(await read_parts(content_type, body, 5 * max_samples))
+        items = _form_items(await read_parts(content_type, body, 6 * max_samples))
     elif kind in IMAGE_TYPES:
         items = [Item("", image=await body.read(), **_query(request))]
     elif kind in SOUND_TYPES:
@@ -106,7 +113,9 @@ async def read_items(request: Request, body: Body, max_samples: int) -> list[Ite
         raise Problem("malformed", "there is no sample in the body")
     if len(items) > max_samples:
         raise _too_many(len(items), max_samples)
-    defaults = {**_query(request), "device": _device(request)}
+    defaults = {
+        **_query(request), "device": _device(request), "metadata": metadata_of_all(request),
+    }  # fmt: skip
     return [_with_defaults(item, defaults) for item in items]
 
 
@@ -118,6 +127,17 @@ def _device(request: Request) -> str | None:
     return request.query_params.get("device") or request.headers.get("x-device-id")
 
 
+def metadata_of_all(request: Request) -> str | None:
+    """The metadata of all samples of a request that do not say their own: query, else header."""
+    asked = request.query_params.get("metadata")
+    if asked is not None:
+        return parsed_metadata(asked, "query/metadata")
+    header = request.headers.get("x-sample-metadata")
+    # Headers are read as Latin-1; a client that sends UTF-8 means it so.
+    text = None if header is None else header.encode("latin-1").decode("utf-8", "replace")
+    return parsed_metadata(text, "header/X-Sample-Metadata")
+
+
 def _with_defaults(item: Item, defaults: dict[str, Any]) -> Item:
     missing = {n: v for n, v in defaults.items() if v is not None and getattr(item, n) is None}
     return Item(**{**vars(item), **missing}) if missing else item
@@ -125,14 +145,14 @@ def _with_defaults(item: Item, defaults: dict[str, Any]) -> Item:
 
 def _form_items(parts: list[Part]) -> list[Item]:
     files = [part for part in parts if part.name == "file"]
-    columns: dict[str, list[str]] = {name: [] for name in TEXTS}
+    columns: dict[str, list[str]] = {name: [] for name in FORM_TEXTS}
     for part in parts:
         if part.name in columns:
             columns[part.name].append(part.text)
         elif part.name != "file":
             raise Problem(
                 "malformed",
-                f"form field {part.name[:40]!r} is not known: file, {', '.join(TEXTS)} are",
+                f"form field {part.name[:40]!r} is not known: file, {', '.join(FORM_TEXTS)} are",
             ).at(f"/{part.name[:40]}")
     for name, texts in columns.items():
         if len(texts) not in (0, 1, len(files)):
@@ -141,15 +161,16 @@ def _form_items(parts: list[Part]) -> list[Item]:
                 f"{len(files)} files came with {len(texts)} fields {name!r}: give one for all, "
                 "or one for each, in the same order",
             ).at(f"/{name}")
+    columns_of: list[dict[str, Any]] = [
+        {name: _nth(columns[name], row) for name in TEXTS} for row in range(len(files))
+    ]
     return [
         Item(
             f"/file/{row}",
             image=None if _is_sound(file) else bytes(file.content),
             sound=bytes(file.content) if _is_sound(file) else None,
-            label=_nth(columns["label"], row),
-            context=_nth(columns["context"], row),
-            device=_nth(columns["device"], row),
-            captured_at=_nth(columns["captured_at"], row),
+            metadata=parsed_metadata(_nth(columns["metadata"], row), "/metadata"),
+            **columns_of[row],
         )
         for row, file in enumerate(files)
     ]
@@ -234,7 +255,8 @@ def json_item(pointer: str, sample: Any) -> Item:
     payload = _payload(f"{pointer}/{given[0]}", given[0], sample[given[0]])
     texts = {name: sample.get(name) for name in (*TEXTS, "dtype", "extractor")}
     name = FIELD_OF.get(given[0], "latent")
-    return Item(pointer, **{name: payload}, **texts)
+    metadata = metadata_text(sample.get("metadata"), f"{pointer}/metadata")
+    return Item(pointer, **{name: payload}, **texts, metadata=metadata)
 
 
 def _payload(pointer: str, name: str, value: Any) -> Any:

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from service.journal import JournalError, connect
+from service.listing import FIELDS
+from service.metadata import metadata_content
 from service.records import StoredAnswer
 
 __all__ = ["Catalogue", "OperationRecord", "SampleRecord"]
+
+SAMPLES = f"SELECT {FIELDS}, content FROM sample LEFT JOIN metadata USING (id)"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class SampleRecord:
     device: str | None
     captured_at: str | None
     received_at: float
+    metadata: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,8 @@ class Catalogue:
 
     def sample(self, sample_id: int) -> SampleRecord | None:
         """The sample of this id, if the journal still has it."""
-        rows = self._read("SELECT * FROM sample WHERE id=?", (sample_id,))
-        return SampleRecord(*rows[0]) if rows else None
+        rows = self._read(f"{SAMPLES} WHERE id=?", (sample_id,))
+        return _record(rows[0]) if rows else None
 
     def samples(
         self, after_id: int, limit: int, wanted: dict[str, str | None] | None = None
@@ -72,10 +77,10 @@ class Catalogue:
         filters = {name: value for name, value in (wanted or {}).items() if value is not None}
         clauses = "".join(f" AND {name}=?" for name in filters)
         rows = self._read(
-            f"SELECT * FROM sample WHERE id > ?{clauses} ORDER BY id LIMIT ?",
+            f"{SAMPLES} WHERE id > ?{clauses} ORDER BY id LIMIT ?",
             (after_id, *filters.values(), limit),
         )
-        return [SampleRecord(*row) for row in rows]
+        return [_record(row) for row in rows]
 
     def operations(self, before: int, limit: int) -> list[OperationRecord]:
         """Up to `limit` operations before a version, the newest first, without refused ones."""
@@ -116,3 +121,8 @@ class Catalogue:
                 return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise JournalError(str(error)) from error
+
+
+def _record(row: tuple[Any, ...]) -> SampleRecord:
+    *fields, text = row
+    return SampleRecord(*[*fields, metadata_content(text)])

@@ -86,7 +86,8 @@ class Job:
             return 1024
         held = self.operation
         latents = held.latents.nbytes if isinstance(held, Lesson | Deny) else 0
-        return latents + 1024 + 256 * len(held.samples)
+        metadata = sum(len(sample.metadata or "") for sample in held.samples)
+        return latents + metadata + 1024 + 256 * len(held.samples)
 
 
 class Queue:

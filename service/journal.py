@@ -215,7 +215,7 @@ class Journal:
         last, next_id, _ = oldest[-1]
         with self._transaction() as connection:
             connection.execute("DELETE FROM operation WHERE sequence <= ?", (last,))
-            drop_oldest(connection, last)
+            drop_oldest(connection, last, next_id)
             connection.execute("DELETE FROM void WHERE sequence <= ?", (last,))
             connection.executemany(
                 "UPDATE fact SET value=max(value, ?) WHERE name=?",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,15 @@ __all__ = ["LatentMaker", "check_extractors", "checked_samples"]
 CHUNK_SAMPLES = 16
 LONGEST_TEXT_BYTES = 128
 BYTES_OF = {"uint8": 1, "float16": 2, "float32": 4}
+
+
+class Notes(NamedTuple):
+    """What a client may say of a sample beside its label; see `service.operations.Sample`."""
+
+    context: str | None
+    device: str | None
+    captured_at: str | None
+    metadata: str | None
 
 
 class LatentMaker:
@@ -176,12 +185,13 @@ def checked_text(value: Any, name: str, pointer: str) -> str | None:
         raise of_library(error).at(f"{pointer}/{name}") from error
 
 
-def checked_notes(item: Item) -> tuple[str | None, str | None, str | None]:
-    """Context, device and time of a sample; Problem when one cannot be used."""
-    return (
+def checked_notes(item: Item) -> Notes:
+    """What is said of a sample beside its label; Problem when something cannot be used."""
+    return Notes(
         checked_text(item.context, "context", item.pointer),
         checked_text(item.device, "device", item.pointer),
         checked_text(item.captured_at, "captured_at", item.pointer),
+        item.metadata,
     )
 
 
@@ -191,7 +201,7 @@ def _sample(item: Item) -> Sample:
         raise Problem("invalid-label", "a sample to learn needs a label").at(
             f"{item.pointer}/label"
         )
-    return Sample(label, *checked_notes(item))
+    return Sample(label, **checked_notes(item)._asdict())
 
 
 def _latent(item: Item, spec: LatentSpec) -> Array:

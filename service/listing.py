@@ -2,7 +2,8 @@
 
 `sample` has what is taught at present. `former` has, for every row that an operation other
 than its lesson changed, what it was until then: so the listing of any version can be
-made again.
+made again. `metadata` has what never changes and few samples have, by id: a table of its
+own, so that a journal of before it came is one that only lacks a table.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from service.corrections import Forget, MergeClasses, Relabel, RenameClass, Restore
 from service.operations import Operation, Sample
 
-__all__ = ["drop_oldest", "record", "take_out"]
+__all__ = ["FIELDS", "drop_oldest", "record", "take_out"]
 
 FIELDS = "id, sequence, label, context, device, captured_at, received_at"
 
@@ -55,6 +56,10 @@ def take_out(connection: sqlite3.Connection, first: int, last: int) -> None:
         "UPDATE tally SET samples=samples-? WHERE label=? AND device=?",
         [(count, label, device) for label, device, count in lost],
     )
+    connection.execute(
+        "DELETE FROM metadata WHERE id IN (SELECT id FROM sample WHERE sequence BETWEEN ? AND ?)",
+        (first, last),
+    )
     for table in ("sample", "answer"):
         connection.execute(f"DELETE FROM {table} WHERE sequence BETWEEN ? AND ?", (first, last))
     connection.execute(
@@ -65,10 +70,11 @@ def take_out(connection: sqlite3.Connection, first: int, last: int) -> None:
     connection.execute("DELETE FROM former WHERE until BETWEEN ? AND ?", (first, last))
 
 
-def drop_oldest(connection: sqlite3.Connection, last: int) -> None:
-    """Drop the samples of operations up to `last`; counts stay."""
+def drop_oldest(connection: sqlite3.Connection, last: int, next_id: int) -> None:
+    """Drop the samples of operations up to `last`, whose ids are below `next_id`; counts stay."""
     connection.execute("DELETE FROM sample WHERE sequence <= ?", (last,))
     connection.execute("DELETE FROM former WHERE until <= ? OR sequence <= ?", (last, last))
+    connection.execute("DELETE FROM metadata WHERE id < ?", (next_id,))
 
 
 def _add(
@@ -83,6 +89,14 @@ def _add(
         [
             (first_id + row, sequence, s.label, s.context, s.device, s.captured_at, received_at)
             for row, s in enumerate(samples)
+        ],
+    )
+    connection.executemany(
+        "INSERT INTO metadata VALUES (?, ?)",
+        [
+            (first_id + row, sample.metadata)
+            for row, sample in enumerate(samples)
+            if sample.metadata is not None
         ],
     )
     tally = Counter((sample.label, sample.device or "") for sample in samples)

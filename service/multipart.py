@@ -13,7 +13,7 @@ from service.intake import Body
 
 __all__ = ["Part", "read_parts"]
 
-LONGEST_FIELD_BYTES = 1024
+LONGEST_FIELD_BYTES = 4096
 
 
 @dataclass

@@ -28,7 +28,10 @@ __all__ = [
     "SetBudget", "decode",
 ]  # fmt: skip
 
-COLUMNS = ("label", "context", "device", "captured_at", "predicted", "confidence", "unknown")
+COLUMNS = (
+    "label", "context", "device", "captured_at", "predicted", "confidence", "unknown", "metadata",
+)  # fmt: skip
+"""Of a lesson's header; a row of before a column came is read without it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Sample:
         What was predicted before it was learned, and how sure; None if nothing could be.
     unknown
         Whether it was called unknown then.
+    metadata
+        What the client keeps beside it, as JSON text.
     """
 
     label: str
@@ -58,6 +63,7 @@ class Sample:
     predicted: str | None = None
     confidence: float | None = None
     unknown: bool | None = None
+    metadata: str | None = None
 
     @property
     def outcome(self) -> Outcome:

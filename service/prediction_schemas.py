@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, Field, StrictBool, StrictStr, model_validator
 
 from service.schemas import Candidate, Strict
@@ -51,6 +53,7 @@ class InboxItem(BaseModel):
     context: str | None
     device: str | None
     captured_at: str | None
+    metadata: dict[str, Any] | None
     predicted_at: float
     model_version: int
 

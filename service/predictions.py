@@ -33,7 +33,7 @@ class Question:
     ----------
     latent
         (D,), float32 or codes.
-    context, device, captured_at
+    context, device, captured_at, metadata
         As the client said them.
     """
 
@@ -41,6 +41,7 @@ class Question:
     context: str | None = None
     device: str | None = None
     captured_at: str | None = None
+    metadata: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Kept:
     @property
     def size_bytes(self) -> int:
         """Memory that it takes."""
-        return int(self.question.latent.nbytes) + RECORD_BYTES
+        question = self.question
+        return int(question.latent.nbytes) + len(question.metadata or "") + RECORD_BYTES
 
     @property
     def place(self) -> Place:
@@ -116,6 +118,7 @@ class Feedback:
         sample = Sample(
             label or "", question.context, question.device, question.captured_at,
             said.label or None, round(said.score, 4) if said.label else None, said.unknown,
+            question.metadata,
         )  # fmt: skip
         return Lesson(latents, (sample,))
 

@@ -256,6 +256,7 @@ class SampleNote(BaseModel):
     device: str | None
     captured_at: str | None = Field(description="The client's time, as it was sent.")
     received_at: float
+    metadata: dict[str, Any] | None = Field(description="What the client said of it.")
 
 
 class SampleList(BaseModel):

@@ -218,11 +218,13 @@ class Serving:
         """
         rate = self.settings.false_reject_rate if false_reject_rate is None else false_reject_rate
         notes = [checked_notes(item) for item in items]
-        contexts = [context for context, _, _ in notes]
+        contexts = [note.context for note in notes]
         view, latents, predictions = await self._run(
             self._questions, partial(self._predicted, served, items, contexts, top_k, rate)
         )
-        questions = [Question(latent, *note) for latent, note in zip(latents, notes, strict=True)]
+        questions = [
+            Question(latent, **note._asdict()) for latent, note in zip(latents, notes, strict=True)
+        ]
         ids = served.predictions.add(questions, predictions, view.version)
         neighbours = None
         if explain:

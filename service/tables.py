@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS former(
     context TEXT, device TEXT, captured_at TEXT, received_at REAL NOT NULL,
     PRIMARY KEY(id, until)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS former_by_until ON former(until);
+CREATE TABLE IF NOT EXISTS metadata(id INTEGER PRIMARY KEY, content TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS tally(
     label TEXT NOT NULL, device TEXT NOT NULL, samples INTEGER NOT NULL,
     PRIMARY KEY(label, device)) WITHOUT ROWID;

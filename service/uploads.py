@@ -10,6 +10,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from service.bodies import metadata_of_all
 from service.bulk import BulkJob
 from service.errors import Problem
 from service.intake import Body
@@ -83,4 +84,5 @@ def _notes(request: Request) -> dict[str, str]:
     sent = {name: request.query_params.get(name) for name in NOTES}
     sent["device"] = sent["device"] or request.headers.get("x-device-id")
     checked = {name: checked_text(value, name, "query") for name, value in sent.items()}
+    checked["metadata"] = metadata_of_all(request)
     return {name: text for name, text in checked.items() if text is not None}

@@ -16,6 +16,8 @@ from edge_cl.client.calls import (
     Call,
     Image,
     Latents,
+    Metadata,
+    compact,
     encoded_latents,
     form_call,
     given,
@@ -36,6 +38,7 @@ def teach(
     context: str | None = None,
     device: str | None = None,
     captured_at: str | None = None,
+    metadata: Metadata | None = None,
     idempotency_key: str | None = None,
     mode: str = "sync",
 ) -> Call[Taught]:
@@ -53,12 +56,15 @@ def teach(
         Who saw it.
     captured_at
         When it was seen, in the device's own words.
+    metadata
+        What else is to be kept beside it: a JSON object of at most 2 KiB.
     idempotency_key
         Two calls with one key count once; a fresh one if None.
     mode
         ``sync`` returns when it is learned, ``async`` when it is durable.
     """
-    notes = given(context=context, device=device, captured_at=captured_at)
+    text = None if metadata is None else compact(metadata)
+    notes = given(context=context, device=device, captured_at=captured_at, metadata=text)
     params = {"label": label, "mode": mode, **notes}
     return image_call(_samples(learner), taught, [image], params).once(idempotency_key)
 
@@ -68,6 +74,7 @@ def teach_many(
     images: Sequence[Image],
     labels: Sequence[str],
     *,
+    metadata: Sequence[Metadata] | None = None,
     idempotency_key: str | None = None,
     mode: str = "sync",
 ) -> Call[Taught]:
@@ -79,12 +86,14 @@ def teach_many(
         JPEG, PNG or WebP: bytes or paths.
     labels
         One label an image.
+    metadata
+        One object an image, or None.
     idempotency_key
         Two calls with one key count once; a fresh one if None.
     mode
         ``sync`` returns when they are learned, ``async`` when they are durable.
     """
-    call = form_call(_samples(learner), taught, images, {"mode": mode}, labels)
+    call = form_call(_samples(learner), taught, images, {"mode": mode}, labels, metadata)
     return call.once(idempotency_key)
 
 
@@ -94,6 +103,7 @@ def teach_latents(
     labels: Sequence[str],
     *,
     contexts: Sequence[str] | None = None,
+    metadata: Sequence[Metadata] | None = None,
     idempotency_key: str | None = None,
     mode: str = "sync",
 ) -> Call[Taught]:
@@ -107,6 +117,8 @@ def teach_latents(
         One label a row.
     contexts
         One context a row, or None.
+    metadata
+        One object a row, or None.
     idempotency_key
         Two calls with one key count once; a fresh one if None.
     mode
@@ -116,9 +128,10 @@ def teach_latents(
         {"label": label, **encoded}
         for label, encoded in zip(labels, encoded_latents(latents), strict=True)
     ]
-    if contexts is not None:
-        for sample, context in zip(samples, contexts, strict=True):
-            sample["context"] = context
+    for name, column in (("context", contexts), ("metadata", metadata)):
+        if column is not None:
+            for sample, value in zip(samples, column, strict=True):
+                sample[name] = value
     body = {"samples": samples}
     call = Call("POST", _samples(learner), taught, {"mode": mode}, json=body)
     return call.once(idempotency_key)
@@ -132,6 +145,7 @@ def teach_series(
     context: str | None = None,
     device: str | None = None,
     captured_at: str | None = None,
+    metadata: Metadata | None = None,
     idempotency_key: str | None = None,
     mode: str = "sync",
 ) -> Call[Taught]:
@@ -143,10 +157,12 @@ def teach_series(
         Rows of readings, one number a channel.
     label
         The class that it is of.
-    context, device, captured_at, idempotency_key, mode
+    context, device, captured_at, metadata, idempotency_key, mode
         As for `teach`.
     """
-    notes = given(context=context, device=device, captured_at=captured_at)
+    notes: Json = dict(given(context=context, device=device, captured_at=captured_at))
+    if metadata is not None:
+        notes["metadata"] = metadata
     body = {"samples": [{"label": label, "series": _rows(series), **notes}]}
     call = Call("POST", _samples(learner), taught, {"mode": mode}, json=body)
     return call.once(idempotency_key)

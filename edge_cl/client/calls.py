@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Image: TypeAlias = "bytes | str | os.PathLike[str]"
+Metadata: TypeAlias = Mapping[str, Any]
 Latents: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.uint8]"
 
 AnswerT = TypeVar("AnswerT")
@@ -77,12 +79,21 @@ def form_call(
     images: Sequence[Image],
     params: dict[str, str],
     labels: Sequence[str] = (),
+    metadata: Sequence[Metadata] | None = None,
 ) -> Call[AnswerT]:
-    """Describe a POST of images and their labels as one multipart form."""
+    """Describe a POST of images, their labels and metadata as one multipart form."""
     if labels and len(labels) != len(images):
         raise ValueError(f"{len(images)} images came with {len(labels)} labels")
     files = [("file", (str(number), *_encoded(image))) for number, image in enumerate(images)]
-    return Call("POST", path, read, params, files=files, fields={"label": list(labels)})
+    fields = {"label": list(labels)}
+    if metadata is not None:
+        fields["metadata"] = [compact(one) for one in metadata]
+    return Call("POST", path, read, params, files=files, fields=fields)
+
+
+def compact(metadata: Metadata) -> str:
+    """Metadata as text, for where a request has no JSON."""
+    return json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
 
 
 def _encoded(image: Image) -> tuple[bytes, str]:

@@ -17,6 +17,7 @@ from service.serving import serving_of
 
 __all__ = [
     "IdempotencyKey",
+    "MetadataHeader",
     "json_answer",
     "link_to_next",
     "model_body",
@@ -36,11 +37,24 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+MetadataHeader = Annotated[
+    str | None,
+    Header(
+        alias="X-Sample-Metadata",
+        description="A JSON object, of every sample that has no metadata of its own.",
+    ),
+]
+
 SAMPLE_PROPERTIES: dict[str, Any] = {
     "label": {"type": "string", "maxLength": 128},
     "context": {"type": "string", "maxLength": 128},
     "device": {"type": "string", "maxLength": 128},
     "captured_at": {"type": "string", "maxLength": 128},
+    "metadata": {
+        "type": "object",
+        "description": "What else the client says: at most 2,048 bytes of JSON, 3 levels deep.",
+        "example": {"camera": "door", "box": [12, 40, 96, 88]},
+    },
     "image_b64": {"type": "string", "contentEncoding": "base64"},
     "latent": {"type": "array", "items": {"type": "number"}},
     "latent_b64": {"type": "string", "contentEncoding": "base64"},
@@ -74,6 +88,10 @@ def samples_body(labelled: bool) -> dict[str, Any]:
     texts = {
         name: {"type": "array", "items": SAMPLE_PROPERTIES[name]}
         for name in ("label", "context", "device", "captured_at")
+    }
+    texts["metadata"] = {
+        "type": "array",
+        "items": {"type": "string", "contentMediaType": "application/json"},
     }
     file = {"type": "array", "items": {"type": "string", "format": "binary"}}
     form = {"type": "object", "required": ["file"], "properties": {"file": file, **texts}}

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from service.conditions import IfMatch, expected_versions
 from service.errors import FieldError, Problem
 from service.latents import checked_text
+from service.metadata import metadata_content
 from service.prediction_schemas import FeedbackGiven, Inbox, NewFeedback
 from service.predictions import Feedback, Kept, Place
 from service.routes.documents import json_answer, link_to_next, model_body, problems, read_model
@@ -82,6 +83,7 @@ def _item(one: Kept) -> dict[str, Any]:
         "context": asked.context,
         "device": asked.device,
         "captured_at": asked.captured_at,
+        "metadata": metadata_content(asked.metadata),
         "predicted_at": one.at,
         "model_version": one.version,
     }

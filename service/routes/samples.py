@@ -15,6 +15,7 @@ from service.keys import checked_key
 from service.plans import forget_sample, relabel, unknown_sample
 from service.routes.documents import (
     IdempotencyKey,
+    MetadataHeader,
     json_answer,
     link_to_next,
     model_body,
@@ -58,6 +59,8 @@ async def teach(
     context: Note = None,
     device: Note = None,
     captured_at: Note = None,
+    metadata: Note = None,
+    sample_metadata: MetadataHeader = None,
     idempotency_key: IdempotencyKey = None,
     if_match: IfMatch = None,
 ) -> Response:

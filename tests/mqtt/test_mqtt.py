@@ -137,9 +137,10 @@ def test_teach_predict_and_correct_by_messages(broker, service, learner):
         Device(broker, f"{topics.root}/#") as device,
         RunningBridge(broker, service.url, learner.learner),
     ):
-        device.say(f"{topics.root}/teach", sample(0, "zero", id="a"))
+        device.say(f"{topics.root}/teach", sample(0, "zero", id="a", metadata={"shelf": 3}))
         receipt = device.hear(topics.taught)
         assert (receipt["id"], receipt["ids"], receipt["known_before"]) == ("a", [1], False)
+        assert next(learner.samples())["metadata"] == {"shelf": 3}
         device.say(f"{topics.root}/teach/one", sample(1))
         device.hear(topics.taught)
         known = device.hear(topics.state, lambda payload: b'"samples_seen": 2' in payload)

@@ -253,3 +253,35 @@ def test_a_job_that_is_killed_goes_on_and_teaches_every_sample_once(servers):
     assert (job["state"], job["taught"], job["refused"]) == ("done", 4000, 0)
     assert server.client.get(SAMPLES).json()["total"] == 4000
     assert server.client.get("/v1/learners/l").json()["samples_seen"] == 4000
+
+
+def test_an_image_of_an_archive_has_the_metadata_that_lies_beside_it(start, extractor):
+    client = start(extractor).client
+    entries = [
+        ("photos/red/1.jpg", jpeg(0)),
+        ("photos/red/1.json", '{"camera": "door"}'),
+        ("photos/red/2.jpg", jpeg(0, 1)),
+        ("photos/red/3.jpg", jpeg(0, 2)),
+        ("photos/red/3.json", "[]"),
+    ]
+    job = ended(client, post_zip(client, archive(entries)).headers["Location"])
+    assert (job["state"], job["taught"], job["refused"]) == ("done", 2, 1)
+    assert job["faults"][0]["place"] == "photos/red/3.jpg"
+    assert "a JSON list" in job["faults"][0]["detail"]
+    items = client.get(DEFAULT).json()["items"]
+    assert [one["metadata"] for one in items] == [{"camera": "door"}, None]
+
+
+def test_metadata_of_no_image_and_metadata_that_is_too_large_are_refused(start, extractor):
+    client = start(extractor).client
+    entries = [
+        ("red/1.jpg", jpeg(0)),
+        ("red/1.json", '{"text": "' + "x" * 9000 + '"}'),
+        ("red/2.json", "{}"),
+    ]
+    answer = post_zip(client, archive(entries, compression=zipfile.ZIP_DEFLATED))
+    assert answer.status_code == 422
+    faults = {one["pointer"]: one["detail"] for one in answer.json()["errors"]}
+    assert "9,012 bytes" in faults["/red/1.json"]
+    assert "8,192" in faults["/red/1.json"]
+    assert "no image" in faults["/red/2.json"]
