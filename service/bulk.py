@@ -21,21 +21,20 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from service.archives import BatchLimits, Piece, Source, open_source
 from service.bodies import Item
+from service.bulk_job import BulkJob
 from service.errors import Problem
 from service.events import Events
 from service.snapshots import sync_folder, write_atomically
 
-__all__ = ["Batches", "BulkJob"]
+__all__ = ["Batches"]
 
 log = logging.getLogger("edge_cl.jobs")
 
-ENDED = ("done", "failed", "cancelled")
 NAME = re.compile(r"[0-9a-f]{16}")
 GROUP_SAMPLES = 64
 SHOWN_FAULTS = 20
@@ -48,63 +47,6 @@ Teach = Callable[[str, list[Item], str], int]
 """(learner, items, key) to the version that knows them; Problem when they cannot be taught."""
 Check = Callable[[str, list[Item]], None]
 """(learner, items): Problem when they cannot be taught."""
-
-
-@dataclass
-class BulkJob:
-    """One uploaded batch.
-
-    Parameters
-    ----------
-    id, learner, kind
-        Its name, whom it teaches, ``zip`` or ``ndjson``.
-    samples
-        Samples in the upload.
-    notes
-        Label, context, device, time of the samples that do not say theirs.
-    key, sha256
-        Idempotency key of the upload and digest of its content.
-    state
-        ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
-    reason
-        Why it cannot go on at present, or has ended.
-    place
-        Where the next sample begins in the upload.
-    taught, refused
-        Samples learned, and samples that could not be used.
-    faults
-        The first of these, with what is wrong.
-    version
-        Version of the learner that knows all that was taught.
-    """
-
-    id: str
-    learner: str
-    kind: str
-    samples: int
-    notes: dict[str, str] = field(default_factory=dict)
-    key: str | None = None
-    sha256: str = ""
-    state: str = "waiting"
-    reason: str | None = None
-    place: int = 0
-    taught: int = 0
-    refused: int = 0
-    faults: list[dict[str, str]] = field(default_factory=list)
-    version: int = 0
-    created_at: float = field(default_factory=time.time)
-    ended_at: float | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.state in ENDED
-
-    def content(self) -> dict[str, Any]:
-        """What is told of it."""
-        hidden = ("notes", "key", "sha256", "place")
-        shown = {name: value for name, value in asdict(self).items() if name not in hidden}
-        return {**shown, "progress": round((self.taught + self.refused) / self.samples, 4)}
 
 
 class Batches:
@@ -197,7 +139,7 @@ class Batches:
             if known := self._known(learner, key, sha256):
                 return known, True
             self._check_room()
-            write_atomically(draft / "job.json", _encoded(job))
+            write_atomically(draft / "job.json", job.encode())
             os.replace(draft, self._folder / job.id)
             sync_folder(self._folder)
             self._jobs[job.id] = job
@@ -263,6 +205,7 @@ class Batches:
         with self._changed:
             if job.ended:
                 return
+            job.speed.begin(job.taught + job.refused)
             self._note(job, state="running", reason=None)
         for pieces in grouped(source, job.place, self._limits.sample_bytes):
             if job.ended or self._closing.is_set():
@@ -299,6 +242,7 @@ class Batches:
             job.refused += len(faults)
             job.faults = (job.faults + faults)[:SHOWN_FAULTS]
             job.place, job.version = pieces[-1].following, version
+            job.speed.note(job.taught + job.refused)
             self._note(job)
         return not job.ended
 
@@ -333,7 +277,7 @@ class Batches:
         with self._changed:
             for name, value in changes.items():
                 setattr(job, name, value)
-            write_atomically(self._folder / job.id / "job.json", _encoded(job))
+            write_atomically(self._folder / job.id / "job.json", job.encode())
         self._tell(job)
 
     def _fail(self, job: BulkJob, reason: str) -> None:
@@ -357,7 +301,9 @@ class Batches:
         shutil.rmtree(self._folder / job.id, ignore_errors=True)
 
     def _tell(self, job: BulkJob) -> None:
-        shown = ("state", "reason", "samples", "taught", "refused", "progress", "version")
+        shown = (
+            "state", "reason", "samples", "taught", "refused", "progress", "eta_s", "version",
+        )  # fmt: skip
         content = job.content()
         told = {name: content[name] for name in shown}
         self._events.emit("job", job.learner, job=job.id, **told)
@@ -391,7 +337,3 @@ def _size_bytes(piece: Piece) -> int:
     readings = sum(len(row) if isinstance(row, list) else 1 for row in item.series or ())
     encoded = len(item.image or b"") + len(item.sound or b"")
     return encoded + 32 * (len(item.latent or b"") + readings)
-
-
-def _encoded(job: BulkJob) -> bytes:
-    return json.dumps(asdict(job)).encode()

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from service.events import Events
 from service.jobs import Job, Queue, Reply
 from service.journal import JournalError
 from service.keys import IdempotencyKeys
+from service.latency import Latencies
 from service.meters import Meters
 from service.operations import ChangeStrategy, Operation, SetBudget
 from service.predictions import PredictionLog
@@ -62,6 +63,7 @@ class ServedLearner:
     keys: IdempotencyKeys
     predictions: PredictionLog
     recent: Recent
+    latencies: Latencies = field(default_factory=Latencies)
 
     @property
     def spec(self) -> LatentSpec:

@@ -236,6 +236,7 @@ class JobNote(BaseModel):
     faults: list[JobFault] = Field(description="The first twenty of these.")
     version: int = Field(description="A prediction of this version knows what was taught.")
     progress: float
+    eta_s: float | None = Field(description="Seconds left at the present rate; null until known.")
     created_at: float
     ended_at: float | None
 

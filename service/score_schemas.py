@@ -103,8 +103,24 @@ class Drift(BaseModel):
     window_error: float
 
 
+class Latency(BaseModel):
+    """How long requests took, from their body to their answer."""
+
+    requests: int = Field(description="Since the service started; the last 1000 are looked at.")
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+class LatencyByKind(BaseModel):
+    """Latency of what learners are asked and taught."""
+
+    predict: Latency
+    learn: Latency = Field(description="Of requests with mode=sync: durable, learned, published.")
+
+
 class LearnerMetrics(BaseModel):
-    """The prequential record of a learner."""
+    """The prequential record of a learner, and how fast it answers."""
 
     learner: str
     version: int
@@ -112,3 +128,4 @@ class LearnerMetrics(BaseModel):
     window: Score = Field(description="Of the last 1000 samples.")
     drift: Drift
     state_bytes: int
+    latency: LatencyByKind

@@ -142,10 +142,14 @@ class Serving:
         expected: frozenset[int] | None = None,
     ) -> Reply:
         """Learn the samples of one request: all of them, or none."""
+        begun = time.perf_counter()
         samples = checked_samples(items)
         lesson = partial(self._lesson, served, items, samples)
         digest = fingerprint(Lesson.kind, [item.parts() for item in items])
-        return await self._operate(served, lesson, key, digest, until_learned, expected)
+        reply = await self._operate(served, lesson, key, digest, until_learned, expected)
+        if until_learned and not isinstance(reply, Repeated):
+            served.latencies.note("learn", begun)
+        return reply
 
     def teach_now(self, learner: str, items: list[Item], key: str) -> int:
         """Teach as `teach` does, from a thread of its own; returns the version that knows it."""
@@ -216,6 +220,7 @@ class Serving:
         What is no more typical than `false_reject_rate` is unknown; None is the setting.
         With each come `explain` remembered samples that are nearest to it.
         """
+        begun = time.perf_counter()
         rate = self.settings.false_reject_rate if false_reject_rate is None else false_reject_rate
         notes = [checked_notes(item) for item in items]
         contexts = [note.context for note in notes]
@@ -233,6 +238,7 @@ class Serving:
         for prediction in predictions:
             outcome = "unknown" if prediction.unknown else "known"
             self.meters.predictions.labels(served.name, outcome).inc()
+        served.latencies.note("predict", begun)
         return Answered(view, predictions, ids, neighbours)
 
     async def feed_back(

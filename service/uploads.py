@@ -11,7 +11,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from service.bodies import metadata_of_all
-from service.bulk import BulkJob
+from service.bulk_job import BulkJob
 from service.errors import Problem
 from service.intake import Body
 from service.latents import checked_text

@@ -43,6 +43,8 @@ class Job:
         Of these, learned so far, and found not to be usable.
     version
         Version of the learner that knows what was taught.
+    eta_s
+        Seconds left at the present rate; None until known.
     answer
         The whole answer, with the first faults.
     """
@@ -54,6 +56,7 @@ class Job:
     taught: int
     refused: int
     version: int
+    eta_s: float | None
     answer: Json = field(repr=False)
 
     @property
@@ -155,5 +158,6 @@ def _job(answer: Json) -> Job:
         taught=answer["taught"],
         refused=answer["refused"],
         version=answer["version"],
+        eta_s=answer.get("eta_s"),
         answer=answer,
     )

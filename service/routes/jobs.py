@@ -6,7 +6,7 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from service.bulk import BulkJob
+from service.bulk_job import BulkJob
 from service.errors import Problem
 from service.gate import grant_of
 from service.routes.documents import json_answer, problems

@@ -20,12 +20,13 @@ router = APIRouter(tags=["metrics"])
     "/v1/learners/{learner}/metrics", response_model=LearnerMetrics, responses=problems(404, 503)
 )
 async def learner_metrics(request: Request, learner: str) -> Response:
-    """Show how well every taught sample was predicted before it was learned."""
+    """Show how well taught samples were predicted before they were learned, and how fast."""
     serving = serving_of(request)
     served = serving.registry.get(learner)
     report = await serving.read(served.store.monitor.report)
     version = served.worker.view.version
-    return json_answer({"learner": learner, "version": version, **report})
+    latency = served.latencies.report()
+    return json_answer({"learner": learner, "version": version, **report, "latency": latency})
 
 
 @router.post(

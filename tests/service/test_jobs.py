@@ -7,12 +7,14 @@ import json
 import signal
 import stat
 import threading
+import time
 import zipfile
 
 import pytest
 from serving_kit import DIM, add_learner, jpeg, latent
 
 from edge_cl import Learner
+from service.bulk_job import BulkJob, Speed
 
 DEFAULT = "/v1/learners/default/samples"
 SAMPLES = "/v1/learners/l/samples"
@@ -285,3 +287,51 @@ def test_metadata_of_no_image_and_metadata_that_is_too_large_are_refused(start, 
     assert "9,012 bytes" in faults["/red/1.json"]
     assert "8,192" in faults["/red/1.json"]
     assert "no image" in faults["/red/2.json"]
+
+
+def test_the_time_that_is_left_is_measured(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    job = BulkJob("j", "l", "ndjson", samples=1000, state="running", taught=600)
+    assert job.content()["eta_s"] is None
+    job.speed.begin(600)
+    assert job.content()["eta_s"] is None
+    for _ in range(2):
+        now[0] += 4
+        job.taught += 60
+        job.refused += 4
+        job.speed.note(job.taught + job.refused)
+    assert job.content()["eta_s"] == 17.0
+    assert job.content()["progress"] == 0.728
+    now[0] += 8
+    assert job.content()["eta_s"] == 34.0
+    job.state = "done"
+    assert job.content()["eta_s"] is None
+    assert BulkJob(**json.loads(job.encode())) == job
+
+
+def test_only_the_last_groups_say_how_fast_a_job_is(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    speed = Speed(groups=2)
+    speed.begin(0)
+    for seconds, done in ((90, 64), (1, 128), (1, 192)):
+        now[0] += seconds
+        speed.note(done)
+    assert speed.seconds_for(640) == 10.0
+
+
+def test_a_running_job_tells_the_time_that_is_left(latents):
+    job = latents.client.get(post_lines(latents.client, lines(400)).headers["Location"])
+    told = [job.json()]
+    while told[-1]["state"] in ("waiting", "running"):
+        told.append(latents.client.get(f"/v1/jobs/{told[0]['id']}").json())
+    assert all(
+        one["eta_s"] is None or (one["state"] == "running" and one["eta_s"] >= 0) for one in told
+    )
+    first = {"Last-Event-ID": f"{latents.serving.events.epoch}-0"}
+    asked = {"kind": "job", "duration_s": 0.05}
+    news = latents.client.get("/v1/events", params=asked, headers=first).text
+    etas = [json.loads(line[6:])["eta_s"] for line in news.splitlines() if line[:5] == "data:"]
+    assert etas[0] is etas[-1] is None
+    assert any(eta is not None for eta in etas)
