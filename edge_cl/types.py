@@ -38,11 +38,16 @@ class LatentSpec:
         Step between two codes, in latent units, or None.
     zero_point
         The code of the latent value 0.
+    tail
+        The extractor's layers above the latent, as an ONNX model, for strategies that
+        train them further; None where the latent is the extractor's last layer. It is no
+        part of what the latents are.
     """
 
     dim: int
     scale: float | None = None
     zero_point: int = 0
+    tail: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def quantised(self) -> bool:

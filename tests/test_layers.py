@@ -25,7 +25,7 @@ LAYERS = (
         "edge_cl.latents",
         "edge_cl.names",
     },
-    {"edge_cl.generator", "edge_cl.isolation"},
+    {"edge_cl.generator", "edge_cl.isolation", "edge_cl.tail"},
     {"edge_cl.strategy"},
     {"edge_cl.normalised_head", "edge_cl.column", "edge_cl.unlearning"},
     {"edge_cl.memory", "edge_cl.head"},

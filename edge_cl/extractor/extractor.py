@@ -6,13 +6,14 @@ import hashlib
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_cl.errors import ExtractorError, ExtractorMismatch, InvalidInput
+from edge_cl.errors import ExtractorError, ExtractorMismatch, InvalidInput, MissingExtra
 from edge_cl.extractor import onnx
 from edge_cl.extractor.images import ImageLimits, Source, fit, rgb_image
 from edge_cl.extractor.manifest import Manifest
@@ -21,10 +22,15 @@ from edge_cl.types import LatentSpec, UInt8
 if TYPE_CHECKING:
     import onnxruntime as ort
 
+    from edge_cl.extractor.replay_layer import Cut
+
 logger = logging.getLogger(__name__)
 
 BUILTIN = "default"
 """The name of the extractor that comes with the package."""
+
+AT = "@"
+"""Stands between an extractor's name and the layer at which its latent is taken."""
 
 CHUNK_SAMPLES = 8
 """Images in one inference: more would cost memory and gain no time."""
@@ -54,6 +60,8 @@ class Extractor:
         Execution providers to try, in this order.
     session_per_thread
         Whether every calling thread gets a session of its own.
+    layer
+        Where the latent is taken; at the model's own output when None.
     """
 
     def __init__(
@@ -62,8 +70,10 @@ class Extractor:
         threads: int,
         providers: Sequence[str] | None,
         session_per_thread: bool = False,
+        layer: str | None = None,
     ) -> None:
         self.path = path
+        self.layer = layer
         self._session_per_thread = session_per_thread
         self._own = threading.local()
         self._threads = threads
@@ -71,17 +81,23 @@ class Extractor:
         self._lock = threading.Lock()
         self._closed = False
         content = onnx.read_model(path)
-        digest = hashlib.sha256(content).hexdigest()
+        self._file_sha256 = hashlib.sha256(content).hexdigest()
         cpu = onnx.open_on(content, onnx.CPU, threads)
-        self.manifest: Manifest = onnx.manifest_of(cpu, path.name, digest, len(content))
+        self._whole = onnx.manifest_of(cpu, path.name, self._file_sha256, len(content))
+        self.manifest: Manifest = self._whole
+        self.tail: bytes | None = None
+        if layer is not None:
+            part = _cut(content, self._whole, layer)
+            content, self.manifest, self.tail = part.front, part.manifest, part.tail
+            cpu = onnx.open_on(content, onnx.CPU, threads)
         self._session: ort.InferenceSession | None = None
         self.provider = onnx.CPU
         self._session = self._choose(content, cpu)
 
     @property
     def spec(self) -> LatentSpec:
-        """Width and quantisation of the latents."""
-        return self.manifest.spec
+        """Width and quantisation of the latents, and the layers above them."""
+        return replace(self.manifest.spec, tail=self.tail)
 
     @property
     def loaded(self) -> bool:
@@ -123,15 +139,15 @@ class Extractor:
         return onnx.open_on(self.model(), self.provider, self._threads)
 
     def model(self) -> bytes:
-        """The model file, if it still is the one that was loaded; ExtractorMismatch if not."""
+        """The model, if its file still is the one that was loaded; ExtractorMismatch if not."""
         content = onnx.read_model(self.path)
-        if hashlib.sha256(content).hexdigest() != self.manifest.sha256:
+        if hashlib.sha256(content).hexdigest() != self._file_sha256:
             raise ExtractorMismatch(
                 f"extractor {self.path} has been replaced since it was loaded; its latents "
                 "would not match those that are stored: restart with the old file, or "
                 "teach anew"
             )
-        return content
+        return content if self.layer is None else _cut(content, self._whole, self.layer).front
 
     def _session_here(self) -> ort.InferenceSession:
         """The session for the calling thread; its own one lives as long as the shared one."""
@@ -208,6 +224,24 @@ class Extractor:
         return f"<Extractor {self.manifest.id} on {self.provider}>"
 
 
+def _cut(content: bytes, manifest: Manifest, layer: str) -> Cut:
+    try:
+        # Only here: whoever takes the latent at the end does without the package onnx.
+        from edge_cl.extractor.replay_layer import cut
+    except ImportError as error:
+        raise MissingExtra("an extractor that is cut at a layer", "onnx") from error
+    return cut(content, manifest, layer)
+
+
+def split_source(source: str | Path) -> tuple[str | Path, str | None]:
+    """``NAME@LAYER`` as the model's name and the layer; None where there is no layer."""
+    words = str(source)
+    if AT not in words or Path(words).exists():
+        return source, None
+    name, _, layer = words.rpartition(AT)
+    return name, layer
+
+
 def builtin_path() -> Path:
     """Where the built-in extractor's model file lies."""
     return Path(str(resources.files("edge_cl.extractor").joinpath("assets", "builtin.onnx")))
@@ -225,7 +259,8 @@ def load_extractor(
     Parameters
     ----------
     source
-        ``"default"`` for the built-in one, or the path of an ONNX file.
+        ``"default"`` for the built-in one, or the path of an ONNX file; with ``@LAYER``
+        behind it, the latent is taken at that layer, which needs the package onnx.
     threads
         Threads inside one inference; 1 when None, which is fastest for single images
         and lets callers in several threads run side by side.
@@ -241,9 +276,13 @@ def load_extractor(
     Raises
     ------
     ExtractorError
-        When the file is missing, damaged, foreign, or fails the self-test.
+        When the file is missing, damaged, foreign, fails the self-test, or has no such
+        layer.
+    MissingExtra
+        For a layer, without the package onnx.
     """
     if threads is not None and threads < 1:
         raise InvalidInput(f"threads is {threads}, at least 1 is needed")
-    path = builtin_path() if source == BUILTIN else Path(source)
-    return Extractor(path, threads or 1, providers, session_per_thread)
+    name, layer = split_source(source)
+    path = builtin_path() if name == BUILTIN else Path(name)
+    return Extractor(path, threads or 1, providers, session_per_thread, layer)

@@ -45,6 +45,8 @@ class Manifest:
         Aspect ratio policy, one of `FITS`.
     layer
         Where in the network the latent was taken.
+    shape
+        Of the latent there: (channels, height, width); empty for a plain vector.
     licence, training_data, recipe
         Under what terms, from which images (with their source and commit), and how
         the weights came about; ``unknown`` where the file does not say.
@@ -65,6 +67,7 @@ class Manifest:
     colour: str = "RGB"
     fit: str = "squash"
     layer: str = "unknown"
+    shape: tuple[int, ...] = ()
     licence: str = "unknown"
     training_data: str = "unknown"
     recipe: str = "unknown"
@@ -72,6 +75,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         """Refuse values that no image and no code could have."""
+        object.__setattr__(self, "shape", tuple(self.shape))
         if self.colour != "RGB":
             raise ExtractorError(f"extractor {self.id}: colour {self.colour!r}, only RGB is known")
         if self.fit not in FITS:

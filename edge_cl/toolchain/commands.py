@@ -1,4 +1,4 @@
-"""``edge-cl extractor``: build, check, show, layers, split.
+"""``edge-cl extractor``: build, check, show, layers, replay-layers, split.
 
 `show` and the self-test of `check` need nothing but the service's own packages;
 the rest asks for the extra ``torch`` when it is missing.
@@ -138,16 +138,39 @@ def layers(source: str, size: str | None) -> None:
     console.print(table)
 
 
+@extractor.command("replay-layers")
+@click.argument("source", default="default")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def replay_layers(source: str, as_json: bool) -> None:
+    """List the layers at which an extractor can be cut: NAME@LAYER is an extractor too."""
+    from edge_cl.extractor import load_extractor
+    from edge_cl.toolchain.extras import optional
+
+    optional("onnx", "listing layers")
+    from edge_cl.extractor.replay_layer import layers_of
+
+    with load_extractor(source) as opened:
+        found = layers_of(opened.model(), opened.manifest)
+    if as_json:
+        click.echo(json.dumps([layer.described() for layer in found], indent=2))
+        return
+    table = Table("layer", "shape", "bytes a latent", "weights above")
+    for layer in found:
+        shape = " x ".join(map(str, layer.shape))
+        table.add_row(layer.name, shape, f"{layer.latent_bytes:,}", f"{layer.tail_weights:,}")
+    console.print(table)
+
+
 @extractor.command()
-@click.argument("block")
+@click.argument("layer")
 @click.option("--source", type=_EXISTING, help="Model file; the built-in one when not given.")
 @click.option("--out", "-o", type=_FILE, required=True, help="Folder for the two files.")
-def split(block: str, source: Path | None, out: Path) -> None:
-    """Write the frozen part up to BLOCK, and the float weights of the rest."""
-    from edge_cl.extractor.extractor import builtin_path
+def split(layer: str, source: Path | None, out: Path) -> None:
+    """Write the frozen part up to LAYER, and the layers above it."""
+    from edge_cl.extractor.extractor import BUILTIN
     from edge_cl.toolchain.split import split as cut
 
-    for path in cut(source or builtin_path(), block, out):
+    for path in cut(source or BUILTIN, layer, out):
         click.echo(f"{path}: {path.stat().st_size:,} bytes")
 
 

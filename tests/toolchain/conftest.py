@@ -6,7 +6,6 @@ NEEDS = {
     "test_build.py": ("torch", "onnx"),
     "test_pretrain.py": ("torch", "onnx"),
     "test_reference.py": ("onnx",),
-    "test_split.py": ("torch", "onnx"),
 }
 
 collect_ignore = [

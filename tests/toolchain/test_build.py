@@ -8,6 +8,8 @@ from torch import nn
 
 from edge_cl.errors import ExtractorError, MissingExtra
 from edge_cl.extractor import load_extractor
+from edge_cl.extractor.replay_layer import layers_of
+from edge_cl.tail.net import TailNet
 from edge_cl.toolchain import graph, quantise
 from edge_cl.toolchain.build import Order, build
 from edge_cl.toolchain.commands import extractor as command
@@ -102,6 +104,21 @@ def test_earlier_layer_gives_a_map(photos, tmp_path):
     with load_extractor(out) as extractor:
         assert extractor.manifest.dim == 512
         assert extractor.manifest.layer == early.name
+
+
+def test_what_was_built_of_floats_can_be_cut_and_trained_further(photos, tmp_path):
+    source, out = tmp_path / "float.onnx", tmp_path / "mine.onnx"
+    onnx.save(export_torch(small(), (SIDE, SIDE)), str(source))
+    build(order(photos, out, str(source)), 0.97, 5.0)
+    images = np.random.default_rng(0).integers(0, 256, (9, SIDE, SIDE, 3), dtype=np.uint8)
+    with load_extractor(out) as whole:
+        expected = whole.spec.to_float(whole.extract(images))
+        (layer,) = layers_of(whole.model(), whole.manifest)
+    assert (layer.shape, layer.tail_weights) == ((8, 8, 8), 8 * 8 * 9)
+    with load_extractor(f"{out}@{layer.name}") as front:
+        net = TailNet(front.spec.tail)
+        found = net.features(net.initial(), front.spec.to_float(front.extract(images)))
+    assert np.abs(found - expected).max() < 3 * whole.spec.scale
 
 
 def test_unknown_layer_names_those_there_are(photos, tmp_path):
