@@ -15,6 +15,7 @@ A learner is its newest readable snapshot and the operations after it.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import logging
@@ -103,13 +104,19 @@ class Origin:
     def write(self, folder: Path) -> None:
         """Save into a learner's folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "learner.json", json.dumps(asdict(self), indent=1).encode())
+        content = asdict(self)
+        if self.spec.tail is not None:
+            content["spec"]["tail"] = base64.b64encode(self.spec.tail).decode()
+        write_atomically(folder / "learner.json", json.dumps(content, indent=1).encode())
 
     @classmethod
     def read(cls, folder: Path) -> Origin:
         """Read what `write` wrote."""
         content = json.loads((folder / "learner.json").read_bytes())
-        return cls(**{**content, "spec": LatentSpec(**content["spec"])})
+        spec = LatentSpec(**content["spec"])
+        if content["spec"].get("tail") is not None:
+            spec = replace(spec, tail=base64.b64decode(content["spec"]["tail"]))
+        return cls(**{**content, "spec": spec})
 
 
 class Store:
