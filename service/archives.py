@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edge_cl.errors import EdgeCLError
+from edge_cl.frontends.readings import read_csv
 from edge_cl.names import checked_name
 from service.bodies import Item, json_item
 from service.errors import FieldError, Problem, of_library
@@ -30,7 +31,6 @@ DIRECTORY_BYTES = 512
 """Of one entry in an archive's directory, at most and on average."""
 MOST_RATIO = 1000
 """Deflate cannot reach more than 1032; images are compressed already."""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 NOTE_SUFFIX = ".json"
 LARGEST_NOTE_BYTES = 4 * MOST_BYTES
 """With blanks; without, metadata has at most a quarter."""
@@ -47,14 +47,42 @@ class BatchLimits:
     samples
         Most samples in one upload.
     sample_bytes
-        Largest image or line.
+        Largest file or line.
     unpacked_bytes
-        All images of an archive, unpacked.
+        All files of an archive, unpacked.
     """
 
     samples: int
     sample_bytes: int
     unpacked_bytes: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the files of an archive are.
+
+    Parameters
+    ----------
+    noun, plural
+        What to call one, and them.
+    suffixes
+        How their names end.
+    """
+
+    noun: str
+    plural: str
+    suffixes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.plural} ({', '.join(self.suffixes)})"
+
+
+CONTENTS = {
+    "image": Contents("an image", "images", (".jpg", ".jpeg", ".png", ".webp")),
+    "sound": Contents("a sound", "sounds", (".wav",)),
+    "series": Contents("a series", "series", (".csv",)),
+}
+"""By what a learner takes."""
 
 
 @dataclass(frozen=True)
@@ -98,25 +126,28 @@ class Source:
         raise NotImplementedError
 
 
-def open_source(kind: str, path: Path, limits: BatchLimits) -> Source:
+def open_source(kind: str, takes: str, path: Path, limits: BatchLimits) -> Source:
     """The upload of a `kind`, ``zip`` or ``ndjson``, checked as a whole.
+
+    The files of an archive are what the learner `takes`: ``image``, ``sound`` or ``series``.
 
     Raises
     ------
     Problem
         With the first twenty faults.
     """
-    return ZipSource(path, limits) if kind == "zip" else LineSource(path, limits)
+    return ZipSource(path, limits, takes) if kind == "zip" else LineSource(path, limits)
 
 
 class ZipSource(Source):
-    """Images in folders that are named as their class.
+    """Images, sounds or series in folders that are named as their class.
 
     ``cup/1.json`` is the metadata of ``cup/1.jpg``, if there is such an entry.
     """
 
-    def __init__(self, path: Path, limits: BatchLimits) -> None:
+    def __init__(self, path: Path, limits: BatchLimits, takes: str) -> None:
         super().__init__(path, limits)
+        self._takes = takes
         _check_directory(path, limits)
         try:
             with zipfile.ZipFile(path) as archive:
@@ -126,10 +157,10 @@ class ZipSource(Source):
         notes = {info.filename: info for info in entries if _is_note(info)}
         entries = [info for info in entries if not _is_note(info)]
         if not entries:
-            raise Problem("malformed", f"there is no image ({', '.join(SUFFIXES)}) in the archive")
+            raise Problem("malformed", f"there are no {CONTENTS[takes]} in the archive")
         if len(entries) > limits.samples:
             raise _too_many(len(entries), limits)
-        faults = [fault for info in entries if (fault := _fault(info, limits))]
+        faults = [fault for info in entries if (fault := _fault(info, limits, takes))]
         faults += _note_faults(notes, {_note_name(info.filename) for info in entries})
         if faults:
             more = f" ({len(faults)} entries are at fault; nothing was taken)"
@@ -156,15 +187,18 @@ class ZipSource(Source):
         try:
             with archive.open(info) as file:
                 # One byte more than it says, so that the checksum at its end is read.
-                image = file.read(info.file_size + 1)
+                content = file.read(info.file_size + 1)
         except (*BROKEN, ValueError, RuntimeError) as error:
-            return Problem("invalid-image", f"the entry cannot be unpacked: {error}")
+            return Problem("invalid", f"the entry cannot be unpacked: {error}")
         note = self._notes.get(_note_name(info.filename))
         try:
             metadata = None if note is None else _metadata(archive, note)
+            sample: Any = read_csv(content) if self._takes == "series" else content
         except Problem as problem:
             return problem
-        return Item("", image=image, label=_label(info), metadata=metadata)
+        except EdgeCLError as error:
+            return of_library(error)
+        return Item("", **{self._takes: sample}, label=_label(info), metadata=metadata)
 
 
 class LineSource(Source):
@@ -236,9 +270,9 @@ def _is_note(info: zipfile.ZipInfo) -> bool:
     return PurePosixPath(info.filename).suffix.lower() == NOTE_SUFFIX
 
 
-def _note_name(image: str) -> str:
-    """Where the metadata of an image lies."""
-    return str(PurePosixPath(image).with_suffix(NOTE_SUFFIX))
+def _note_name(sample: str) -> str:
+    """Where the metadata of a sample lies."""
+    return str(PurePosixPath(sample).with_suffix(NOTE_SUFFIX))
 
 
 def _note_faults(notes: Mapping[str, zipfile.ZipInfo], wanted: Set[str]) -> Iterator[FieldError]:
@@ -246,7 +280,9 @@ def _note_faults(notes: Mapping[str, zipfile.ZipInfo], wanted: Set[str]) -> Iter
     for name, info in notes.items():
         pointer = f"/{name[:200]}"
         if name not in wanted:
-            yield FieldError(pointer, "it is the metadata of no image: none beside it has its name")
+            yield FieldError(
+                pointer, "it is the metadata of no sample: none beside it has its name"
+            )
         elif info.file_size > LARGEST_NOTE_BYTES:
             yield FieldError(
                 pointer,
@@ -265,13 +301,13 @@ def _metadata(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str | None:
     return parsed_metadata(text, f"/{info.filename[:200]}")
 
 
-def _fault(info: zipfile.ZipInfo, limits: BatchLimits) -> FieldError | None:
+def _fault(info: zipfile.ZipInfo, limits: BatchLimits, takes: str) -> FieldError | None:
     """Why an entry cannot be a sample."""
-    detail = _reason(info, limits)
+    detail = _reason(info, limits, takes)
     return None if detail is None else FieldError(f"/{info.filename[:200]}", detail)
 
 
-def _reason(info: zipfile.ZipInfo, limits: BatchLimits) -> str | None:
+def _reason(info: zipfile.ZipInfo, limits: BatchLimits, takes: str) -> str | None:
     path = PurePosixPath(info.filename)
     if path.is_absolute() or ".." in path.parts or "\\" in info.filename or ":" in path.parts[0]:
         return "its path leads out of the archive"
@@ -281,12 +317,12 @@ def _reason(info: zipfile.ZipInfo, limits: BatchLimits) -> str | None:
         return "it is encrypted"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"compression method {info.compress_type} is not read: use stored or deflate"
-    if path.suffix.lower() not in SUFFIXES:
-        return f"it is none of {', '.join(SUFFIXES)}"
+    if path.suffix.lower() not in CONTENTS[takes].suffixes:
+        return _other_contents(path.suffix.lower(), takes)
     if info.file_size > limits.sample_bytes:
         return f"it has {info.file_size:,} bytes, at most {limits.sample_bytes:,} are taken"
     if info.file_size > MOST_RATIO * max(info.compress_size, 1):
-        return f"{info.compress_size:,} bytes unpack to {info.file_size:,}: that is no image"
+        return f"{info.compress_size:,} bytes unpack to {info.file_size:,}: that is no sample"
     try:
         checked_name(_label(info), "label")
     except EdgeCLError as error:
@@ -294,8 +330,16 @@ def _reason(info: zipfile.ZipInfo, limits: BatchLimits) -> str | None:
     return None
 
 
+def _other_contents(suffix: str, takes: str) -> str:
+    """What a file is that is not what the learner takes."""
+    other = next((one.noun for one in CONTENTS.values() if suffix in one.suffixes), None)
+    if other is None:
+        return f"it is none of {', '.join(CONTENTS[takes].suffixes)}"
+    return f"it is {other}: this learner takes {CONTENTS[takes]}"
+
+
 def _label(info: zipfile.ZipInfo) -> str:
-    """The name of the folder that the image lies in."""
+    """The name of the folder that the file lies in."""
     return PurePosixPath(info.filename).parent.name
 
 

@@ -118,7 +118,7 @@ class Batches:
 
     def add(
         self, draft: Path, learner: str, kind: str, notes: dict[str, str], key: str | None,
-        sha256: str,
+        takes: str, sha256: str,
     ) -> tuple[BulkJob, bool]:  # fmt: skip
         """Take over an upload durably; returns the job, and whether it was there before.
 
@@ -131,9 +131,16 @@ class Batches:
             if known := self._known(learner, key, sha256):
                 return known, True
             self._check_room()
-        source = open_source(kind, draft / "upload", self._limits)
+        source = open_source(kind, takes, draft / "upload", self._limits)
         job = BulkJob(
-            secrets.token_hex(8), learner, kind, source.samples, notes, key=key, sha256=sha256
+            secrets.token_hex(8),
+            learner,
+            kind,
+            source.samples,
+            notes,
+            key=key,
+            sha256=sha256,
+            takes=takes,
         )
         with self._changed:
             if known := self._known(learner, key, sha256):
@@ -201,7 +208,8 @@ class Batches:
 
     def _work(self, job: BulkJob) -> None:
         """Teach what is left of a job, until it ends or the service does."""
-        source = open_source(job.kind, self._folder / job.id / "upload", self._limits)
+        upload = self._folder / job.id / "upload"
+        source = open_source(job.kind, job.takes, upload, self._limits)
         with self._changed:
             if job.ended:
                 return

@@ -77,6 +77,8 @@ class BulkJob:
         Version of the learner that knows all that was taught.
     created_at, ended_at
         Seconds since the epoch.
+    takes
+        What the files of an archive are: ``image``, ``sound`` or ``series``.
     speed
         How fast it goes in this run of the service.
     """
@@ -97,6 +99,7 @@ class BulkJob:
     version: int = 0
     created_at: float = field(default_factory=time.time)
     ended_at: float | None = None
+    takes: str = "image"
     speed: Speed = field(default_factory=Speed, compare=False)
 
     @property

@@ -16,7 +16,7 @@ from service.errors import Problem
 from service.intake import Body
 from service.latents import checked_text
 from service.registry import ServedLearner
-from service.serving import serving_of
+from service.serving import Serving, serving_of
 
 __all__ = ["receive_upload", "upload_kind"]
 
@@ -48,8 +48,7 @@ async def receive_upload(
 ) -> tuple[BulkJob, bool]:
     """Store an upload durably as a job; returns it, and whether it was there before."""
     serving = serving_of(request)
-    if kind == "zip" and (serving.extractor is None or not served.store.origin.takes_images):
-        raise Problem("invalid", "this learner takes latents only: send NDJSON with mode=job")
+    takes = _takes(serving, served) if kind == "zip" else ""
     notes = _notes(request)
     if not serving.registry.ballast.hold():
         raise Problem("disk-full", "there is no room left on the disk of the data folder")
@@ -57,7 +56,7 @@ async def receive_upload(
     try:
         with serving.uploads.body(request) as body:
             digest = await _stored(body, draft / "upload")
-        add = partial(serving.batches.add, draft, served.name, kind, notes, key, digest)
+        add = partial(serving.batches.add, draft, served.name, kind, notes, key, takes, digest)
         return await serving.read(add)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -66,6 +65,15 @@ async def receive_upload(
     finally:
         # A draft that has become a job has another name by now.
         await serving.read(partial(serving.batches.discard, draft))
+
+
+def _takes(serving: Serving, served: ServedLearner) -> str:
+    """What the files of an archive for a learner are; Problem when it takes none."""
+    if served.frontend is not None:
+        return served.frontend.name
+    if serving.extractor is None or not served.store.origin.takes_images:
+        raise Problem("invalid", "this learner takes latents only: send NDJSON with mode=job")
+    return "image"
 
 
 async def _stored(body: Body, path: Path) -> str:

@@ -8,8 +8,10 @@ import signal
 import stat
 import threading
 import time
+import wave
 import zipfile
 
+import numpy as np
 import pytest
 from serving_kit import DIM, add_learner, jpeg, latent
 
@@ -100,7 +102,7 @@ def link(name):
         ([("1.jpg", b"x")], 422, "label"),
         ([("x" * 129 + "/1.jpg", b"x")], 422, "128"),
         ([("cup/notes.txt", b"x")], 422, "none of .jpg"),
-        ([("cup/", b"")], 400, "no image"),
+        ([("cup/", b"")], 400, "no images"),
         ([(f"cup/{n}.jpg", b"x") for n in range(21)], 413, "21 samples"),
         ([("cup/1.jpg", bytes(200_000))], 422, "at most 100,000"),
         ([(f"cup/{n}.jpg", bytes(range(250)) * 200) for n in range(11)], 413, "unpacks to"),
@@ -286,7 +288,82 @@ def test_metadata_of_no_image_and_metadata_that_is_too_large_are_refused(start, 
     faults = {one["pointer"]: one["detail"] for one in answer.json()["errors"]}
     assert "9,012 bytes" in faults["/red/1.json"]
     assert "8,192" in faults["/red/1.json"]
-    assert "no image" in faults["/red/2.json"]
+    assert "no sample" in faults["/red/2.json"]
+
+
+def wav(hertz, seed, samples=4000):
+    """A noisy tone."""
+    tone = np.sin(np.arange(samples) * hertz * 2 * np.pi / 8000)
+    tone += np.random.default_rng(seed).normal(0, 0.1, samples)
+    encoded = io.BytesIO()
+    with wave.open(encoded, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes((tone * 9000).astype("<i2").tobytes())
+    return encoded.getvalue()
+
+
+def csv(slope, seed, heading=""):
+    """A window of two channels."""
+    rows = np.outer(np.arange(16), [slope, 1]) + np.random.default_rng(seed).normal(0, 0.1, (16, 2))
+    return (heading + "".join(f"{x:.4f}, {y:.4f}\r\n" for x, y in rows)).encode()
+
+
+def test_an_archive_of_sounds_is_taught(start):
+    client = start().client
+    client.post("/v1/learners", json={"name": "words", "frontend": "sound"})
+    entries = [(f"{hertz}/{n}.wav", wav(hertz, n)) for hertz in (440, 2000) for n in range(4)]
+    entries += [("440/0.json", '{"room": "hall"}'), ("440/photo.wav", jpeg(0))]
+    url = "/v1/learners/words/samples"
+    job = ended(client, post_zip(client, archive(entries), url).headers["Location"])
+    assert (job["state"], job["taught"], job["refused"]) == ("done", 8, 1)
+    assert job["faults"][0]["place"] == "440/photo.wav"
+    assert "WAV" in job["faults"][0]["detail"]
+    assert client.get(url).json()["items"][0]["metadata"] == {"room": "hall"}
+    asked = client.post(
+        "/v1/learners/words/predict", content=wav(2000, 9), headers={"Content-Type": "audio/wav"}
+    )
+    assert asked.json()["predictions"][0]["label"] == "2000"
+
+
+def test_an_archive_of_sensor_readings_is_taught(start):
+    client = start().client
+    options = {"channels": 2, "scale": 10}
+    wanted = {"name": "moves", "frontend": "series", "frontend_options": options}
+    assert client.post("/v1/learners", json=wanted).status_code == 201
+    entries = [(f"up/{n}.csv", csv(1, n, "x,y\n")) for n in range(4)]
+    entries += [(f"down/{n}.csv", csv(-1, n)) for n in range(4)]
+    entries += [("up/5.csv", b"1,2\n3,no\n"), ("up/6.csv", b"1\n" * 20)]
+    url = "/v1/learners/moves/samples"
+    job = ended(client, post_zip(client, archive(entries), url).headers["Location"])
+    assert (job["state"], job["taught"], job["refused"]) == ("done", 8, 2)
+    faults = {fault["place"]: fault["detail"] for fault in job["faults"]}
+    assert "line 2: 'no' is no number" in faults["up/5.csv"]
+    assert "2" in faults["up/6.csv"]
+    rows = [[float(cell) for cell in line.split(b",")] for line in csv(-1, 9).splitlines()]
+    asked = client.post("/v1/learners/moves/predict", json={"samples": [{"series": rows}]})
+    assert asked.json()["predictions"][0]["label"] == "down"
+
+
+@pytest.mark.parametrize(
+    ("frontend", "name", "expected"),
+    [
+        (None, "cup/1.wav", "it is a sound: this learner takes images (.jpg, .jpeg, .png, .webp)"),
+        ("sound", "cup/1.JPG", "it is an image: this learner takes sounds (.wav)"),
+        ("sound", "cup/1.mp3", "it is none of .wav"),
+        ("series", "cup/1.wav", "it is a sound: this learner takes series (.csv)"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_with_what_is_taken(
+    start, extractor, frontend, name, expected
+):
+    client = start(extractor if frontend is None else None).client
+    url = DEFAULT
+    if frontend is not None:
+        client.post("/v1/learners", json={"name": "words", "frontend": frontend})
+        url = "/v1/learners/words/samples"
+    answer = post_zip(client, archive([(name, b"x")]), url)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0] == {"pointer": f"/{name}", "detail": expected}
 
 
 def test_the_time_that_is_left_is_measured(monkeypatch):
