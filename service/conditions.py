@@ -29,9 +29,10 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def etag(version: int, more: int = 0) -> str:
+def etag(version: int, *more: int) -> str:
     """The entity tag of a version; `more` tells apart what changes without one."""
-    return f'"v{version}{f".{more}" if more else ""}"'
+    beside = "".join(f".{number}" for number in more) if any(more) else ""
+    return f'"v{version}{beside}"'
 
 
 def expected_versions(if_match: str | None) -> frozenset[int] | None:

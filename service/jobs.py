@@ -87,7 +87,9 @@ class Job:
         held = self.operation
         latents = held.latents.nbytes if isinstance(held, Lesson | Deny) else 0
         metadata = sum(len(sample.metadata or "") for sample in held.samples)
-        return latents + metadata + 1024 + 256 * len(held.samples)
+        pictures = held.thumbnails.values() if isinstance(held, Lesson) else ()
+        beside = metadata + sum(map(len, pictures))
+        return latents + beside + 1024 + 256 * len(held.samples)
 
 
 class Queue:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from edge_cl.errors import EdgeCLError
 from edge_cl.extractor import ImageLimits
@@ -66,6 +67,7 @@ class LatentMaker:
         takes_images: bool,
         frontend: Frontend | None = None,
         look: Callable[[dict[int, Array]], None] | None = None,
+        show: Callable[[int, Image.Image], None] | None = None,
     ) -> Array:
         """(N, D) uint8 codes if every sample has them, else float32.
 
@@ -81,6 +83,8 @@ class LatentMaker:
             Makes them of recordings, if the learner has one.
         look
             Is shown the pixels that the extractor sees, by row, a few at a time.
+        show
+            Is shown each image as it was decoded, with its row.
 
         Raises
         ------
@@ -97,7 +101,9 @@ class LatentMaker:
                 with faults.collected():
                     item = items[row]
                     if item.image is not None:
-                        images[row] = self._pixels(item, takes_images, frontend)
+                        decoded, images[row] = self._pixels(item, takes_images, frontend)
+                        if show is not None:
+                            show(row, decoded)
                     elif item.sound is not None or item.series is not None:
                         rows[row] = self._recorded(item, takes_images, frontend)
                     else:
@@ -121,13 +127,17 @@ class LatentMaker:
         except EdgeCLError as error:
             raise of_library(error).at(pointer) from error
 
-    def _pixels(self, item: Item, takes_images: bool, frontend: Frontend | None) -> Array:
+    def _pixels(
+        self, item: Item, takes_images: bool, frontend: Frontend | None
+    ) -> tuple[Image.Image, Array]:
+        """An image as it was decoded, and as the extractor sees it."""
         pointer = _pointer(item, "image_b64")
         if self._extractor is None or item.image is None or not takes_images:
             raise Problem("invalid", _refusal(takes_images, frontend)).at(pointer)
         try:
             with self._meters.predict.labels("decode").time():
-                return self._extractor.prepare(item.image, self._limits)
+                decoded = self._extractor.decoded(item.image, self._limits)
+                return decoded, self._extractor.fitted(decoded)
         except EdgeCLError as error:
             raise of_library(error).at(pointer) from error
 

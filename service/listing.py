@@ -16,7 +16,7 @@ from typing import Any
 from service.corrections import Forget, MergeClasses, Relabel, RenameClass, Restore
 from service.operations import Operation, Sample
 
-__all__ = ["FIELDS", "drop_oldest", "record", "take_out"]
+__all__ = ["FIELDS", "drop_oldest", "listed", "record", "take_out"]
 
 FIELDS = "id, sequence, label, context, device, captured_at, received_at"
 
@@ -43,6 +43,13 @@ def record(
         _rename(connection, sequence, "label=?", operation.label, operation.into)
     elif isinstance(operation, Restore):
         _go_back(connection, sequence, operation.to)
+
+
+def listed(connection: sqlite3.Connection, ids: Sequence[int]) -> set[int]:
+    """Those of some ids, at most a few hundred, whose samples are listed."""
+    places = ", ".join("?" * len(ids))
+    rows = connection.execute(f"SELECT id FROM sample WHERE id IN ({places})", ids)
+    return {number for (number,) in rows}
 
 
 def take_out(connection: sqlite3.Connection, first: int, last: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +83,14 @@ class Lesson:
         One for each row.
     warnings
         Doubts that the answer tells; not stored.
+    thumbnails
+        Pictures by row, which are kept apart from the journal, if they are kept.
     """
 
     latents: Array
     samples: tuple[Sample, ...]
     warnings: tuple[Warned, ...] = field(default=(), compare=False)
+    thumbnails: Mapping[int, bytes] = field(default_factory=dict, compare=False)
     kind = "learn"
 
     @property

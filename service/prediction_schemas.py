@@ -54,6 +54,7 @@ class InboxItem(BaseModel):
     device: str | None
     captured_at: str | None
     metadata: dict[str, Any] | None
+    thumbnail: bool
     predicted_at: float
     model_version: int
 

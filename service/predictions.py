@@ -35,6 +35,8 @@ class Question:
         (D,), float32 or codes.
     context, device, captured_at, metadata
         As the client said them.
+    thumbnail
+        A small picture of it, where the learner keeps such.
     """
 
     latent: Array
@@ -42,6 +44,7 @@ class Question:
     device: str | None = None
     captured_at: str | None = None
     metadata: str | None = None
+    thumbnail: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class Kept:
     def size_bytes(self) -> int:
         """Memory that it takes."""
         question = self.question
-        return int(question.latent.nbytes) + len(question.metadata or "") + RECORD_BYTES
+        beside = len(question.metadata or "") + len(question.thumbnail or b"")
+        return int(question.latent.nbytes) + beside + RECORD_BYTES
 
     @property
     def place(self) -> Place:
@@ -120,7 +124,9 @@ class Feedback:
             said.label or None, round(said.score, 4) if said.label else None, said.unknown,
             question.metadata,
         )  # fmt: skip
-        return Lesson(latents, (sample,))
+        picture = question.thumbnail
+        pictures = {} if picture is None else {0: picture}
+        return Lesson(latents, (sample,), thumbnails=pictures)
 
 
 class PredictionLog:
@@ -175,11 +181,17 @@ class PredictionLog:
         return kept
 
     def answer(self, prediction_id: str) -> None:
-        """Note that feedback has come: the latent is no longer needed."""
+        """Note that feedback has come: the sample's own picture is kept from now on, or none."""
         with self._lock:
             kept = self._kept.get(prediction_id)
             if kept is not None:
-                self._kept[prediction_id] = replace(kept, answered=True)
+                self._put(replace(_unpictured(kept), answered=True))
+
+    def drop_thumbnails(self) -> None:
+        """Keep the predictions without their pictures."""
+        with self._lock:
+            for kept in list(self._kept.values()):
+                self._put(_unpictured(kept))
 
     def open(self, only_unknown: bool = False) -> list[Kept]:
         """What waits for feedback, in the order of the inbox."""
@@ -188,6 +200,11 @@ class PredictionLog:
             waiting = [one for one in self._kept.values() if not one.answered]
         found = [one for one in waiting if one.prediction.unknown or not only_unknown]
         return sorted(found, key=lambda one: one.place.key)
+
+    def _put(self, kept: Kept) -> None:
+        """Replace a prediction by what it is now."""
+        self.used_bytes += kept.size_bytes - self._kept[kept.id].size_bytes
+        self._kept[kept.id] = kept
 
     def _drop(self, now: float) -> None:
         for oldest in self._oldest():
@@ -200,3 +217,7 @@ class PredictionLog:
     def _oldest(self) -> Iterator[Kept]:
         while self._kept:
             yield next(iter(self._kept.values()))
+
+
+def _unpictured(kept: Kept) -> Kept:
+    return replace(kept, question=replace(kept.question, thumbnail=None))

@@ -79,6 +79,21 @@ class ServedLearner:
         options = {name: value for name, value in described.items() if name != "name"}
         return frontend(described["name"], options)
 
+    def set_thumbnail_budget(self, budget: int) -> None:
+        """Keep small pictures of what is taught and asked in so many bytes; with 0, none.
+
+        Raises
+        ------
+        Problem
+            If that cannot be written down.
+        """
+        try:
+            self.store.set_thumbnail_budget(budget)
+        except OSError as error:
+            raise Problem("disk-full", f"the budget was not changed: {error}") from error
+        if not budget:
+            self.predictions.drop_thumbnails()
+
     def close(self) -> None:
         """Answer what waits, save, let go."""
         self.worker.stop()

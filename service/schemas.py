@@ -37,6 +37,9 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+ThumbnailBudget = Annotated[ByteSize, Field(ge=0, lt=2**40)] | None
+
+
 class NewLearner(Strict):
     """A learner to create."""
 
@@ -62,6 +65,9 @@ class NewLearner(Strict):
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = Field(
         None, description="Of the random generator."
     )
+    thumbnail_budget: ThumbnailBudget = Field(
+        None, description="Bytes for small pictures of what it is taught; none if left out."
+    )
 
 
 class LearnerChange(Strict):
@@ -71,6 +77,7 @@ class LearnerChange(Strict):
     memory_budget: Annotated[ByteSize, Field(gt=0, lt=2**50)] | None = None
     options: dict[StrictStr, Any] | None = None
     extractor: StrictStr | None = None
+    thumbnail_budget: ThumbnailBudget = Field(None, description="0 deletes all thumbnails.")
 
 
 class DamageNote(BaseModel):
@@ -112,6 +119,8 @@ class LearnerState(BaseModel):
     memory_budget: int
     memory_used: int
     memory: dict[str, int] = Field(description="Bytes by part; the sum is memory_used.")
+    thumbnail_budget: int = Field(description="Bytes for thumbnails; 0 where none are kept.")
+    thumbnail_used: int = Field(description="Of these, taken on the disk.")
     version: int = Field(description="The last operation that predictions know.")
     samples_seen: int
     classes: int
@@ -258,6 +267,7 @@ class SampleNote(BaseModel):
     captured_at: str | None = Field(description="The client's time, as it was sent.")
     received_at: float
     metadata: dict[str, Any] | None = Field(description="What the client said of it.")
+    thumbnail: bool = Field(description="Whether there is a small picture of it.")
 
 
 class SampleList(BaseModel):

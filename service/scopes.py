@@ -28,6 +28,8 @@ SCOPE_OF: dict[str, str] = {
     "GET /v1/learners/{learner}/classes": "read",
     "GET /v1/learners/{learner}/samples": "read",
     "GET /v1/learners/{learner}/samples/{sample_id}": "read",
+    "GET /v1/learners/{learner}/samples/{sample_id}/thumbnail": "read",
+    "GET /v1/learners/{learner}/predictions/{prediction_id}/thumbnail": "read",
     "GET /v1/learners/{learner}/metrics": "read",
     "POST /v1/learners/{learner}/predict": "predict",
     "POST /v1/learners/{learner}/evaluate": "predict",

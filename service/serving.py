@@ -43,10 +43,13 @@ from service.outcomes import by_context, tallied, tested
 from service.predictions import Feedback, Question
 from service.records import StoredAnswer
 from service.registry import Registry, ServedLearner
+from service.thumbnails import Pictures
 from service.transfer import Mover
 from service.worker import View
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from edge_cl.extractor import Extractor
 
 __all__ = ["Repeated", "Serving", "serving_of"]
@@ -224,11 +227,14 @@ class Serving:
         rate = self.settings.false_reject_rate if false_reject_rate is None else false_reject_rate
         notes = [checked_notes(item) for item in items]
         contexts = [note.context for note in notes]
+        pictures = Pictures(served.store.thumbnails.budget > 0)
         view, latents, predictions = await self._run(
-            self._questions, partial(self._predicted, served, items, contexts, top_k, rate)
+            self._questions,
+            partial(self._predicted, served, items, contexts, top_k, rate, pictures.show),
         )
         questions = [
-            Question(latent, **note._asdict()) for latent, note in zip(latents, notes, strict=True)
+            Question(latents[row], **note._asdict(), thumbnail=pictures.by_row.get(row))
+            for row, note in enumerate(notes)
         ]
         ids = served.predictions.add(questions, predictions, view.version)
         neighbours = None
@@ -326,21 +332,25 @@ class Serving:
         self, served: ServedLearner, items: Sequence[Item], samples: tuple[Sample, ...]
     ) -> Operation:
         doubts: list[Warned] = []
+        pictures = Pictures(served.store.thumbnails.budget > 0)
         latents = self._latents(
-            served, items, lambda pixels: doubts.extend(quality_warnings(items, pixels))
-        )
+            served, items, lambda pixels: doubts.extend(quality_warnings(items, pixels)),
+            pictures.show,
+        )  # fmt: skip
         labels = [sample.label for sample in samples]
         doubts += served.recent.warnings(latents, labels, served.spec)
         tested = self._tested(served.worker.view, latents, samples)
-        return Lesson(latents, tested, tuple(doubts))
+        return Lesson(latents, tested, tuple(doubts), pictures.by_row)
 
     def _latents(
         self, served: ServedLearner, items: Sequence[Item],
         look: Callable[[dict[int, Array]], None] | None = None,
+        show: Callable[[int, Image], None] | None = None,
     ) -> Array:  # fmt: skip
         origin = served.store.origin
         check_extractors(items, origin)
-        return self._maker.latents(items, served.spec, origin.takes_images, served.frontend, look)
+        takes = origin.takes_images
+        return self._maker.latents(items, served.spec, takes, served.frontend, look, show)
 
     def _predicted(
         self,
@@ -349,8 +359,9 @@ class Serving:
         contexts: Sequence[str | None],
         top_k: int,
         rate: float,
+        show: Callable[[int, Image], None],
     ) -> tuple[View, Array, list[Prediction]]:
-        latents = self._latents(served, items)
+        latents = self._latents(served, items, show=show)
         view = served.worker.view
         found: list[Prediction | None] = [None] * len(items)
         with self.meters.predict.labels("head").time():

@@ -8,6 +8,7 @@
                   snapshots/       the last two saved learners
                   checkpoints/     named ones
                   near.snapshot    makes the next step back a short one
+                  thumbnails.db    small pictures of samples, if they are wanted
                   quarantine/      damaged files, kept for whoever wants to look
 
 A learner is its newest readable snapshot and the operations after it.
@@ -19,9 +20,11 @@ import base64
 import contextlib
 import json
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +37,17 @@ from edge_cl.types import LatentSpec
 from service.catalogue import Catalogue
 from service.changes import Succession
 from service.checkpoints import Checkpoints
+from service.corrections import Forget, Restore
 from service.history import History, Reach
 from service.journal import JournalError
-from service.operations import decode
+from service.listing import listed
+from service.operations import Lesson, decode
 from service.outcomes import recorded
 from service.recall import recalled, recalled_class
 from service.records import Damage, Entry, Keep, Past
 from service.recovery import Saved, open_journal
 from service.snapshots import DamagedSnapshot, Snapshots, write_atomically
+from service.thumbnails import Thumbnails
 
 __all__ = ["Origin", "Store"]
 
@@ -66,6 +72,8 @@ class Origin:
         Seconds since the epoch.
     plan
         What `auto` planned for, if it chose.
+    thumbnail_budget
+        Bytes for small pictures of its samples; 0 for none. This alone changes later.
     """
 
     strategy: str
@@ -78,6 +86,7 @@ class Origin:
     frontend: dict[str, Any] | None = None
     created_at: float = field(default_factory=time.time)
     plan: dict[str, Any] | None = None
+    thumbnail_budget: int = 0
 
     @property
     def takes_images(self) -> bool:
@@ -142,6 +151,7 @@ class Store:
         self.failure: str | None = None
         self.replayed = 0
         self._journal_bytes = journal_bytes
+        self._changing_origin = threading.Lock()
         # A strategy that is missing here must not look like a damaged snapshot.
         strategies.find(self.origin.strategy)
         self._snapshots = Snapshots(folder / "snapshots")
@@ -164,6 +174,8 @@ class Store:
                 folder / "near.snapshot",
                 past.operations,
             )
+            self.thumbnails = Thumbnails(folder / "thumbnails.db", self.origin.thumbnail_budget)
+            self._drop_unlisted_thumbnails()
         except BaseException:
             self.journal.close()
             raise
@@ -192,6 +204,20 @@ class Store:
     def append(self, entries: Sequence[Entry]) -> None:
         """Commit operations; returns when the disk has them."""
         self.journal.append(entries)
+        for entry in entries:
+            if isinstance(entry.operation, Lesson):
+                pictures = entry.operation.thumbnails.items()
+                self.thumbnails.add({entry.first_id + row: one for row, one in pictures})
+        if any(isinstance(entry.operation, Forget | Restore) for entry in entries):
+            self._drop_unlisted_thumbnails()
+
+    def set_thumbnail_budget(self, budget: int) -> None:
+        """Keep small pictures of samples in so many bytes, or none with 0."""
+        with self._changing_origin:
+            origin = replace(self.origin, thumbnail_budget=budget)
+            origin.write(self.folder)
+            self.origin = origin
+            self.thumbnails.set_budget(budget)
 
     def save(self, sequence: int, next_id: int, body: bytes, record: bytes) -> None:
         """Write a snapshot; any thread may."""
@@ -239,12 +265,25 @@ class Store:
         damaged, the journal still leads from the older one to the present.
         """
         saved = self._snapshots.sequences()
-        return len(saved) > 1 and self.journal.retire(saved[-1], self._journal_bytes) > 0
+        if len(saved) < 2 or not self.journal.retire(saved[-1], self._journal_bytes):
+            return False
+        self._drop_unlisted_thumbnails()
+        return True
 
     def close(self) -> None:
         """Let go of the files."""
+        self.thumbnails.close()
         self.catalogue.close()
         self.journal.close()
+
+    def _drop_unlisted_thumbnails(self) -> None:
+        """Nobody sees a sample that was forgotten, retired or undone, nor will again."""
+        try:
+            with self.journal.reading() as connection:
+                self.thumbnails.keep_only(partial(listed, connection))
+        except JournalError as error:
+            # The next start does it; without its sample no picture is shown.
+            log.error("learner %s: thumbnails were not looked through: %s", self.folder.name, error)
 
     def _newest_snapshot(self) -> tuple[Learner, Saved, float]:
         for sequence in self._snapshots.sequences():

@@ -295,14 +295,26 @@ def sample(learner: str, sample_id: int) -> Call[Json]:
     return Call("GET", f"{_samples(learner)}/{sample_id}", _json)
 
 
+def thumbnail(learner: str, sample_id: int) -> Call[bytes]:
+    """A small picture of a sample, as JPEG, where the learner keeps such."""
+    return Call("GET", f"{_samples(learner)}/{sample_id}/thumbnail", _content)
+
+
+def prediction_thumbnail(learner: str, prediction_id: str) -> Call[bytes]:
+    """A small picture of what waits in the inbox, as JPEG, where the learner keeps such."""
+    name = quote(prediction_id, safe="")
+    return Call("GET", f"{_path(learner)}/predictions/{name}/thumbnail", _content)
+
+
 def change(
     learner: str,
     *,
     memory_budget: int | str | None = None,
     strategy: str | None = None,
     options: Json | None = None,
+    thumbnail_budget: int | str | None = None,
 ) -> Call[Json]:
-    """Change the learner's budget, or its strategy or options; its state, while it is built.
+    """Change the learner's budgets, or its strategy or options; its state, while it is built.
 
     Parameters
     ----------
@@ -311,8 +323,15 @@ def change(
     strategy, options
         What is built in the background; the members `change` and `change_failure` of `state`
         say how far that is.
+    thumbnail_budget
+        For small pictures of samples, as `memory_budget`; 0 deletes all.
     """
-    given = {"memory_budget": memory_budget, "strategy": strategy, "options": options}
+    given = {
+        "memory_budget": memory_budget,
+        "strategy": strategy,
+        "options": options,
+        "thumbnail_budget": thumbnail_budget,
+    }
     body = {name: value for name, value in given.items() if value is not None}
     return Call("PATCH", _path(learner), _json, json=body, repeatable=False)
 
@@ -412,6 +431,10 @@ def _asked(top_k: int, context: str | None, explain: int = 0) -> dict[str, str]:
 
 def _json(response: httpx.Response) -> Json:
     return dict(response.json())
+
+
+def _content(response: httpx.Response) -> bytes:
+    return response.content
 
 
 def _nothing(_: httpx.Response) -> None:

@@ -111,6 +111,8 @@ class AsyncClient:
     end_experience = _awaited(api.end_experience)
     classes = _awaited(api.classes)
     sample = _awaited(api.sample)
+    thumbnail = _awaited(api.thumbnail)
+    prediction_thumbnail = _awaited(api.prediction_thumbnail)
     state = _awaited(api.state)
     change = _awaited(api.change)
     learners = _awaited(api.learners)

@@ -115,6 +115,8 @@ class Client:
     end_experience = _blocking(api.end_experience)
     classes = _blocking(api.classes)
     sample = _blocking(api.sample)
+    thumbnail = _blocking(api.thumbnail)
+    prediction_thumbnail = _blocking(api.prediction_thumbnail)
     state = _blocking(api.state)
     change = _blocking(api.change)
     learners = _blocking(api.learners)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from edge_cl.errors import ExtractorError, ExtractorMismatch, InvalidInput, MissingExtra
 from edge_cl.extractor import onnx
@@ -199,9 +200,17 @@ class Extractor:
         ndarray
             (input_height, input_width, 3) uint8 RGB.
         """
-        height, width = self.manifest.input_height, self.manifest.input_width
-        decoded = rgb_image(image, limits or ImageLimits(), enough_px=2 * max(height, width))
-        return fit(decoded, height, width, self.manifest.fit)
+        return self.fitted(self.decoded(image, limits))
+
+    def decoded(self, image: Source, limits: ImageLimits | None = None) -> Image.Image:
+        """The first half of `prepare`: upright RGB, of any size that is large enough."""
+        enough_px = 2 * max(self.manifest.input_height, self.manifest.input_width)
+        return rgb_image(image, limits or ImageLimits(), enough_px=enough_px)
+
+    def fitted(self, image: Image.Image) -> UInt8:
+        """The second half of `prepare`: `decoded` as the extractor sees it."""
+        manifest = self.manifest
+        return fit(image, manifest.input_height, manifest.input_width, manifest.fit)
 
     def release(self) -> None:
         """Give the session's memory back; the next `extract` loads it again."""

@@ -20,6 +20,7 @@ from service.routes import (
     predictions,
     samples,
     strategies,
+    thumbnails,
     transfer,
     versions,
 )
@@ -28,6 +29,7 @@ __all__ = ["ROUTERS"]
 
 ROUTERS: tuple[APIRouter, ...] = (
     samples.router,
+    thumbnails.router,
     predict.router,
     predictions.router,
     learners.router,

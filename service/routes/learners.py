@@ -30,6 +30,7 @@ from service.routes.documents import json_answer, model_body, problems, read_mod
 from service.schemas import LearnerChange, LearnerList, LearnerState, NewLearner
 from service.serving import Serving, serving_of
 from service.store import Origin
+from service.thumbnails import LEAST_BUDGET
 from service.worker import View
 
 __all__ = ["etag", "learner_content", "router"]
@@ -84,7 +85,7 @@ async def show_learner(request: Request, learner: str) -> Response:
     openapi_extra=model_body(LearnerChange),
 )
 async def change_learner(request: Request, learner: str, if_match: IfMatch = None) -> Response:
-    """Change a learner's memory budget (200), or its strategy or options (202: it is built)."""
+    """Change a learner's budgets (200), or its strategy or options (202: it is built)."""
     serving = serving_of(request)
     served = serving.registry.get(learner)
     wanted = await read_model(request, LearnerChange)
@@ -92,6 +93,7 @@ async def change_learner(request: Request, learner: str, if_match: IfMatch = Non
     check_expected(expected, view.version)
     _refuse_another_extractor(served, wanted.extractor)
     budget = int(wanted.memory_budget or view.memory_budget)
+    thumbnails = _thumbnail_budget(wanted.thumbnail_budget, served.store.origin.takes_images)
     change = _wanted_change(view, wanted)
     if change is not None and budget != view.memory_budget:
         detail = "a change of the budget and one of the strategy are two requests"
@@ -100,6 +102,8 @@ async def change_learner(request: Request, learner: str, if_match: IfMatch = Non
         await serving.set_budget(served, budget, expected)
     if change is not None:
         await serving.change_strategy(served, change, expected)
+    if thumbnails is not None:
+        await serving.read(partial(served.set_thumbnail_budget, thumbnails))
     status = 200 if change is None else 202
     return json_answer(learner_content(served), status, etag(served))
 
@@ -149,6 +153,8 @@ def learner_content(served: ServedLearner) -> dict[str, Any]:
         "memory_budget": view.memory_budget,
         "memory_used": sum(view.ledger.values()),
         "memory": view.ledger,
+        "thumbnail_budget": served.store.thumbnails.budget,
+        "thumbnail_used": served.store.thumbnails.used_bytes,
         "version": view.version,
         "samples_seen": sum(view.class_counts.values()),
         "classes": len(view.class_counts),
@@ -185,7 +191,21 @@ def _origin(serving: Serving, wanted: NewLearner) -> Origin:
         options=options,
         seed=settings.seed if wanted.seed is None else wanted.seed,
         frontend=None if front is None else {"name": front.name, **front.options},
+        thumbnail_budget=_thumbnail_budget(wanted.thumbnail_budget, sha256 is not None) or 0,
     )
+
+
+def _thumbnail_budget(wanted: int | None, takes_images: bool) -> int | None:
+    """What was asked for, None for no change; Problem when it cannot be."""
+    if not wanted:
+        return wanted
+    if not takes_images:
+        detail = "this learner takes no images: there is nothing to make thumbnails of"
+    elif wanted < LEAST_BUDGET:
+        detail = f"it is {wanted:,} bytes: 0 for none, or at least {LEAST_BUDGET:,}"
+    else:
+        return int(wanted)
+    raise Problem("invalid", detail).at("/thumbnail_budget")
 
 
 def _frontend_of(wanted: NewLearner) -> Frontend | None:

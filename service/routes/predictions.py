@@ -84,6 +84,7 @@ def _item(one: Kept) -> dict[str, Any]:
         "device": asked.device,
         "captured_at": asked.captured_at,
         "metadata": metadata_content(asked.metadata),
+        "thumbnail": asked.thumbnail is not None,
         "predicted_at": one.at,
         "model_version": one.version,
     }

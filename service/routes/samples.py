@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.bodies import read_items
+from service.catalogue import SampleRecord
 from service.conditions import NOT_MODIFIED, IfMatch, etag, expected_versions, unless_known
 from service.correction_schemas import Corrected, SampleChange
 from service.keys import checked_key
@@ -27,6 +29,7 @@ from service.routes.jobs import job_answer
 from service.routes.receipts import corrected, receipt
 from service.schemas import JobNote, SampleList, SampleNote, Taught
 from service.serving import serving_of
+from service.store import Store
 from service.uploads import receive_upload, upload_kind
 
 __all__ = ["router"]
@@ -100,13 +103,14 @@ async def list_samples(
     store = serving.registry.get(learner).store
     catalogue, facts = store.catalogue, await serving.read(store.catalogue.facts)
     # Taken before the list is read: newer content under an older tag is only fetched again.
-    tag = etag(store.journal.last_sequence, facts["retired_sequence"])
+    tag = etag(store.journal.last_sequence, facts["retired_sequence"], store.thumbnails.budget)
     wanted = {"label": label, "context": context, "device": device}
     found = await serving.read(partial(catalogue.samples, int(cursor or 0), limit + 1, wanted))
     tally = await serving.read(catalogue.tally)
     more = str(found[limit - 1].id) if len(found) > limit else None
+    items = await serving.read(partial(_described, store, found[:limit]))
     content = {
-        "items": [asdict(one) for one in found[:limit]],
+        "items": items,
         "next_cursor": more,
         "total": sum(count for _, _, count in tally),
         "retired": facts["retired_samples"],
@@ -122,11 +126,12 @@ async def list_samples(
 async def one_sample(request: Request, learner: str, sample_id: SampleId) -> Response:
     """Show one sample that is taught at present."""
     serving = serving_of(request)
-    catalogue = serving.registry.get(learner).store.catalogue
-    found = await serving.read(partial(catalogue.sample, sample_id))
+    store = serving.registry.get(learner).store
+    found = await serving.read(partial(store.catalogue.sample, sample_id))
     if found is None:
         raise unknown_sample(sample_id)
-    return json_answer(asdict(found))
+    (content,) = await serving.read(partial(_described, store, [found]))
+    return json_answer(content)
 
 
 @router.patch(
@@ -164,3 +169,9 @@ async def forget(
     """Forget a sample; `exact` says whether it is as if it had never been taught."""
     asked, plan = ("forget_sample", str(sample_id)), forget_sample(sample_id)
     return await corrected(request, learner, plan, asked, idempotency_key, if_match)
+
+
+def _described(store: Store, found: Sequence[SampleRecord]) -> list[dict[str, Any]]:
+    """Samples in the order of their ids, each with whether it has a picture."""
+    pictured = store.thumbnails.between(found[0].id, found[-1].id) if found else set()
+    return [{**asdict(one), "thumbnail": one.id in pictured} for one in found]
