@@ -99,7 +99,9 @@ class Correctable:
 
         def _allowed_bytes(self) -> int: ...
 
-        def _beside_bytes(self, labels: NameTable, contexts: NameTable) -> int: ...
+        def _left_for_strategy(
+            self, labels: NameTable, contexts: NameTable, budget: int
+        ) -> int: ...
 
     @property
     def wants_latents(self) -> bool:
@@ -392,7 +394,7 @@ class Correctable:
         before, self._labels = self._labels, labels
         self._clear_reused(before)
         self._strategy.grow(len(labels), len(self._contexts), self._allowed_bytes())
-        self._statistics.grow(len(labels))
+        self._statistics.grow(len(labels), self.memory_budget)
         self._counts += [0] * (len(labels) - len(self._counts))
 
     def _take_out(self, found: Found) -> None:
@@ -407,7 +409,7 @@ class Correctable:
                 self._strategy.clear_class(cls)
 
     def _check_fits(self, labels: NameTable) -> None:
-        allowed = self.memory_budget - self._beside_bytes(labels, self._contexts)
+        allowed = self._left_for_strategy(labels, self._contexts, self.memory_budget)
         self._strategy.admit(len(labels), len(self._contexts), 0, allowed)
 
     def _samples_of(self, classes: list[int]) -> int:

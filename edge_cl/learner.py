@@ -59,6 +59,7 @@ class Learner(Correctable):
         self._contexts = contexts
         self._counts: list[int] = [0] * len(labels)
         self._statistics = ClassStatistics(strategy.spec.dim, streams=not strategy.memories)
+        self._statistics.grow(0, memory_budget)
         self._version = 0
         self._published: Published | None = None
         self._extractor_sha256 = extractor_sha256
@@ -123,12 +124,13 @@ class Learner(Correctable):
         if strategy == planner.AUTO:
             return cls._planned(spec, budget, options, seed, loaded)
         kind = strategies.find(strategy)
-        beside = ClassStatistics(spec.dim, streams=True).bytes_for(0)
+        statistics = ClassStatistics(spec.dim, streams=True)
         parsed = parse_options(kind.options_type, options, strategy=strategy)
         try:
-            built = kind(spec, parsed, seed=seed, allowed_bytes=budget - beside)
+            allowed_bytes = budget - statistics.bytes_for(0, budget)
+            built = kind(spec, parsed, seed=seed, allowed_bytes=allowed_bytes)
         except BudgetExceeded as refusal:
-            needed = refusal.asked_bytes + beside
+            needed = statistics.budget_with(refusal.asked_bytes)
             raise BudgetExceeded(needed, budget, refusal.advice) from None
         return cls(
             built,
@@ -218,7 +220,7 @@ class Learner(Correctable):
         return {
             **self._strategy.ledger(),
             "names": self._labels.bytes_with_counts + self._contexts.stored_bytes,
-            "class_statistics": self._statistics.bytes_for(len(self._labels)),
+            "class_statistics": self._statistics.bytes_for(len(self._labels), self.memory_budget),
         }
 
     # Learning.
@@ -286,7 +288,7 @@ class Learner(Correctable):
                 max(len(present[1]), int(batch.contexts[:stop].max()) + 1)
             )
             self._strategy.grow(len(self._labels), len(self._contexts), self._allowed_bytes())
-            self._statistics.grow(len(self._labels))
+            self._statistics.grow(len(self._labels), self.memory_budget)
             part = batch[start:stop]
             self._strategy.observe(part)
             self._statistics.add(self._strategy.normalise(part.latents), part.classes)
@@ -318,6 +320,7 @@ class Learner(Correctable):
         self.check_budget(budget)
         self.memory_budget = budget
         self._strategy.grow(len(self._labels), len(self._contexts), self._allowed_bytes())
+        self._statistics.grow(len(self._labels), budget)
         self._changed()
 
     def check_budget(self, memory_budget: str | int) -> None:
@@ -407,7 +410,7 @@ class Learner(Correctable):
         if same and not (kept.streams and self._strategy.memories):
             return kept
         found = ClassStatistics(self.dim, streams=kept.streams)
-        found.grow(len(self._labels))
+        found.grow(len(self._labels), self.memory_budget)
         for batch in rebuild.Exemplars(self._strategy.memories, self.seed).batches():
             found.add(strategy.normalise(batch.latents), batch.classes)
         if same:
@@ -592,7 +595,7 @@ class Learner(Correctable):
         learner._strategy.restore(
             arrays, len(learner._labels), len(learner._contexts), learner._allowed_bytes()
         )
-        learner._statistics.restore(arrays, len(learner._labels))
+        learner._statistics.restore(arrays, len(learner._labels), budget)
         return learner
 
     # Inside.
@@ -605,20 +608,20 @@ class Learner(Correctable):
         """The whole state by name; no two entries share storage."""
         return {**self._strategy.arrays(), **self._statistics.arrays()}
 
-    def _beside_bytes(self, labels: NameTable, contexts: NameTable) -> int:
-        """Bytes of all but the strategy: names, counts, and what is kept of every class."""
+    def _left_for_strategy(self, labels: NameTable, contexts: NameTable, budget: int) -> int:
+        """Bytes without names, counts, and what is kept of every class."""
         names = labels.bytes_with_counts + contexts.stored_bytes
-        return names + self._statistics.bytes_for(len(labels))
+        return budget - names - self._statistics.bytes_for(len(labels), budget)
 
     def _allowed_bytes(self) -> int:
-        return self.memory_budget - self._beside_bytes(self._labels, self._contexts)
+        return self._left_for_strategy(self._labels, self._contexts, self.memory_budget)
 
     def _refusal(self, budget: int) -> BudgetExceeded | None:
         """Why what must stay does not fit into `budget`; None if it does."""
         names = len(self._labels), len(self._contexts)
         try:
-            beside = self._beside_bytes(self._labels, self._contexts)
-            self._strategy.admit(*names, 0, budget - beside)
+            allowed = self._left_for_strategy(self._labels, self._contexts, budget)
+            self._strategy.admit(*names, 0, allowed)
         except BudgetExceeded as refusal:
             return refusal
         return None
@@ -647,7 +650,7 @@ class Learner(Correctable):
         new_labels = self._labels.with_names(labels)
         new_contexts = self._contexts.with_names([name for name in named if name is not None])
         self._strategy.check_contexts(_context_numbers(named, new_contexts))
-        allowed_bytes = self.memory_budget - self._beside_bytes(new_labels, new_contexts)
+        allowed_bytes = self._left_for_strategy(new_labels, new_contexts, self.memory_budget)
         self._strategy.admit(len(new_labels), len(new_contexts), len(rows), allowed_bytes)
         return rows, (new_labels, new_contexts)
 

@@ -134,7 +134,7 @@ def make_plan(
     kind = strategies.find(strategy)
     budget_bytes = parse_bytes(budget)
     labels = NameTable("label", tuple(f"{n:0{label_bytes}d}" for n in range(classes)))
-    statistics_bytes = ClassStatistics(spec.dim, streams=True).bytes_for(classes)
+    statistics_bytes = ClassStatistics(spec.dim, streams=True).bytes_for(classes, budget_bytes)
     names_bytes = labels.bytes_with_counts
     parsed = parse_options(kind.options_type, options, strategy=strategy)
     allowed_bytes = budget_bytes - statistics_bytes - names_bytes

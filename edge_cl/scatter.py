@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_cl.types import Array, Float32, UInt8
+from edge_cl.types import Array, Float32, Int64, UInt8
 
 STEPS = 32767
 """Steps of the 16-bit fixed-point numbers in one unit."""
@@ -88,3 +88,22 @@ def store(full: Float32, triangle: UInt8, variance: Float32, rng: np.random.Gene
     scaled = full / spread[:, None] / spread
     below = scaled[np.tri(len(variance), k=-1, dtype=np.bool_)]
     triangle[:] = pack(below.astype(np.float32, copy=False), rng)
+
+
+def most_telling(full: Float32) -> Int64:
+    """The features (W,) of a covariance, first those from which the others follow best.
+
+    The pivots of its Cholesky factorisation: each next one is what varies most given those
+    before it (Harbrecht et al. 2012, doi:10.1016/j.apnum.2011.10.001, algorithm 1).
+    """
+    width = len(full)
+    left = np.diagonal(full).astype(np.float64)
+    factor = np.zeros((width, width))
+    pivots = np.empty(width, dtype=np.int64)
+    for step in range(width):
+        pivot = pivots[step] = int(left.argmax())
+        size = np.sqrt(max(left[pivot], 1e-30))
+        factor[step] = (full[pivot] - factor[:step, pivot] @ factor[:step]) / size
+        left -= factor[step] ** 2
+        left[pivots[: step + 1]] = -np.inf
+    return pivots

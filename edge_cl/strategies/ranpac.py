@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -148,21 +149,29 @@ class RanPAC(Strategy):
         """Ridge of the least squared error on the holdout, by statistics without it.
 
         The holdout's own samples are part of the sums, and are taken out of them for the
-        comparison, so that no sample is withheld from learning.
+        comparison, so that no sample is withheld from learning. From the last choice the
+        search goes downhill over `GRID`: a system solved for each ridge looked at, instead
+        of all eigenvectors, which take several times as long.
         """
         holdout = self.normalised(self.memories["holdout"].all())
         features = self.features(holdout.latents)
         targets = one_hot(holdout.classes, self.classes)
         gram = unpack(self.gram, self._options.width) - features.T @ features
         prototypes = self.prototypes - targets.T @ features
-        values, vectors = np.linalg.eigh(gram)
-        rotated, turned = features @ vectors, prototypes @ vectors
-        scale = max(float(values.mean()), 1e-12)
-        errors = [
-            float(((rotated / (values + ridge * scale) @ turned.T - targets) ** 2).mean())
-            for ridge in GRID
-        ]
-        return float(GRID[int(np.argmin(errors))])
+        diagonal = np.diagonal(gram).copy()
+        scale = max(float(diagonal.mean()), 1e-12)
+
+        @lru_cache
+        def error(place: int) -> float:
+            np.fill_diagonal(gram, diagonal + GRID[place] * scale)
+            guesses = features @ np.linalg.solve(gram, prototypes.T)
+            return float(np.square(guesses - targets).mean())
+
+        last, best = -1, int(np.abs(np.log(GRID / self.ridge[0])).argmin())
+        while best != last:
+            last = best
+            best = min(range(max(last - 1, 0), min(last + 2, len(GRID))), key=error)
+        return float(GRID[best])
 
     def settle(self) -> None:
         """Solve for the class weights (eq. 4)."""

@@ -127,6 +127,7 @@ class SLDAReplay(Strategy):
     subtracts: ClassVar[bool] = True
 
     layout: Int64
+    order: Array
     mean: Array
     count: Int64
     triangle: UInt8
@@ -148,15 +149,14 @@ class SLDAReplay(Strategy):
     # The division of the budget.
 
     def setup(self) -> None:
-        """Draw which features come first; they are dropped from the end."""
-        rng = np.random.Generator(np.random.PCG64(self.seed))
-        self.order = tuple(rng.permutation(self.spec.dim).tolist())
+        """Begin narrow, and as wide as can be with the first sample."""
         self._now = Layout(min(NARROWEST, self.spec.dim), 0, LEAST_WAITING)
         self._is_empty = True
 
-    def constants(self) -> dict[str, Array]:
-        """The order of the latent's values."""
-        return {"order": np.array(self.order, dtype=np.int32)}
+    def _drawn_order(self) -> Array:
+        """The latent's values in an order by chance, for while nothing is known of them."""
+        rng = np.random.Generator(np.random.PCG64(self.seed))
+        return rng.permutation(self.spec.dim).astype(np.uint16)
 
     def fitting(self, classes: int, allowed_bytes: int) -> Layout:
         """The layout for that many classes and bytes; never larger than one in use."""
@@ -194,12 +194,14 @@ class SLDAReplay(Strategy):
         }
 
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
-        """Statistics at the present layout."""
-        return self._statistics(self._now, classes)
+        """Statistics at the present layout, and the order of the latent's values."""
+        order = Slot((self.spec.dim,), np.uint16, Role.PUBLISHED)
+        return {"order": order, **self._statistics(self._now, classes)}
 
     def initialise(self) -> None:
         """The layout of an empty learner."""
         self.layout[:] = self._now
+        self.order[:] = self._drawn_order()
 
     def capacities(self, classes: int, contexts: int, allowed_bytes: int) -> dict[str, int]:
         """As every strategy's, at the layout that fits."""
@@ -219,7 +221,9 @@ class SLDAReplay(Strategy):
         """Begin with a layout, or drop features and directions from the end."""
         if layout == self._now:
             return
-        if not self._is_empty and layout.waiting < self._now.waiting:
+        if not self._is_empty and layout.width < self._now.width:
+            self._sort()
+        elif not self._is_empty and layout.waiting < self._now.waiting:
             self._fold()
         self._now = layout
         self._slots = self.slots(self.classes, self.contexts)
@@ -228,6 +232,17 @@ class SLDAReplay(Strategy):
             old = zeros(slot) if self._is_empty else getattr(self, name)
             setattr(self, name, old[tuple(map(slice, slot.shape))].copy())
         self.layout[:] = layout
+        if self._is_empty:
+            self.initialise()
+
+    def _sort(self) -> None:
+        """Features that tell most of the others first, for the last ones will be dropped."""
+        self._fold()
+        covariance = scatter.covariance(self.triangle, self.variance)
+        first = scatter.most_telling(self.shrunk(covariance, self.count))
+        self.order[: len(first)] = self.order[first]
+        self.mean[:], self.factor[:] = self.mean[:, first], self.factor[..., first]
+        scatter.store(covariance[np.ix_(first, first)], self.triangle, self.variance, self.rng)
 
     def restore(
         self, arrays: Mapping[str, Array], classes: int, contexts: int, allowed_bytes: int
@@ -236,6 +251,8 @@ class SLDAReplay(Strategy):
         if "layout" in arrays and arrays["layout"].shape == (3,):
             self._now = Layout(*arrays["layout"].tolist())
         self._is_empty = classes == 0
+        # Older versions dropped features by chance, and did not save the order.
+        arrays = {"order": self._drawn_order(), **arrays}
         super().restore(arrays, classes, contexts, allowed_bytes)
 
     # Learning.

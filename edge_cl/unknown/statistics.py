@@ -1,6 +1,7 @@
 """What is kept of every class, to tell what is far from all of them: sums over its samples.
 
-Of a latent of more than `WIDTH` values only every k-th is looked at. As all of it is sums,
+Of a latent of more than `WIDTH` values only every k-th is looked at, and of these every
+second whenever more classes would take more than a part of the budget. As all of it is sums,
 the order of samples does not matter, and a sample can be taken out again.
 """
 
@@ -15,6 +16,12 @@ from edge_cl.types import Array, Float32, Float64, Int64
 
 WIDTH = 128
 """Values of a latent that are looked at, at most."""
+
+NARROWEST = 8
+"""So few values are not halved again."""
+
+BUDGET_PART = 8
+"""Of the budget this part at most, while there are more than `NARROWEST` values."""
 
 PREFIX = "statistics/"
 PRIOR = 0.3
@@ -40,46 +47,79 @@ class ClassStatistics:
     """
 
     def __init__(self, dim: int, *, streams: bool) -> None:
-        self.stride = -(-dim // WIDTH)
-        self.width = -(-dim // self.stride)
+        self.dim = dim
         self.streams = streams
-        self.totals: Float32 = np.zeros((0, self.width), dtype=np.float32)
-        self.counts: Int64 = np.zeros(0, dtype=np.int64)
+        self._begin(-(-dim // WIDTH), 0)
+
+    def _begin(self, stride: int, classes: int) -> None:
+        self.stride = stride
+        self.width = -(-self.dim // stride)
+        self.totals: Float32 = np.zeros((classes, self.width), dtype=np.float32)
+        self.counts: Int64 = np.zeros(classes, dtype=np.int64)
         self.squares: Float64 = np.zeros(self.width, dtype=np.float64)
         self.moments: Float64 = np.zeros(3, dtype=np.float64)
         """Samples seen, mean and variance of their distances."""
 
-    def bytes_for(self, classes: int) -> int:
-        """Bytes at that many classes, with what is published of them."""
-        published = 4 * (self.width + EXEMPLARS)
-        fixed = self.squares.nbytes + self.moments.nbytes + published
-        return fixed + classes * (2 * 4 * self.width + 8)
+    def bytes_for(self, classes: int, budget_bytes: int) -> int:
+        """Bytes at that many classes under that budget, with what is published of them."""
+        return self._bytes(self._width_under(classes, budget_bytes), classes)
+
+    def budget_with(self, other_bytes: int) -> int:
+        """The least budget for so many bytes and, still without a class, these statistics."""
+        budget = 0
+        while budget < (needed := other_bytes + self.bytes_for(0, budget)):
+            budget = needed
+        return budget
 
     def arrays(self) -> dict[str, Array]:
         """The whole state by name: its own arrays, not copies."""
         names = ("totals", "counts", "squares", "moments")
         return {PREFIX + name: getattr(self, name) for name in names}
 
-    def restore(self, arrays: Mapping[str, Array], classes: int) -> None:
+    def restore(self, arrays: Mapping[str, Array], classes: int, budget_bytes: int) -> None:
         """Continue from the `arrays` of another; raises CheckpointError if they do not fit.
 
-        What an older version saved has none of them: they fill up with new samples.
+        What an older version saved has none of them, and they fill up with new samples; or it
+        has more values than the budget allows now, and those are given up.
         """
-        self.grow(classes)
-        if not any(name.startswith(PREFIX) for name in arrays):
-            return
-        for name, own in self.arrays().items():
-            given = arrays.get(name)
-            if given is None or given.shape != own.shape or given.dtype != own.dtype:
-                raise CheckpointError(f"{name} is missing or not {own.dtype}{own.shape}")
-            own[...] = given
+        stride, totals = -(-self.dim // WIDTH), arrays.get(PREFIX + "totals")
+        if totals is not None and totals.ndim == 2:
+            while NARROWEST <= totals.shape[1] < -(-self.dim // stride):
+                stride *= 2
+        self._begin(stride, classes)
+        if any(name.startswith(PREFIX) for name in arrays):
+            for name, own in self.arrays().items():
+                given = arrays.get(name)
+                if given is None or given.shape != own.shape or given.dtype != own.dtype:
+                    raise CheckpointError(f"{name} is missing or not {own.dtype}{own.shape}")
+                own[...] = given
+        self.grow(classes, budget_bytes)
 
-    def grow(self, classes: int) -> None:
-        """Make room for new classes."""
+    def grow(self, classes: int, budget_bytes: int) -> None:
+        """Make room for new classes, with fewer values of each where the budget is small."""
+        while self.width > self._width_under(classes, budget_bytes):
+            self._halve()
         more = classes - len(self.counts)
         if more > 0:
             self.totals = np.pad(self.totals, ((0, more), (0, 0)))
             self.counts = np.pad(self.counts, (0, more))
+
+    def _halve(self) -> None:
+        """Give up every second value: what remains is as if it had been all from the start."""
+        self.stride *= 2
+        self.totals, self.squares = self.totals[:, ::2].copy(), self.squares[::2].copy()
+        self.width = len(self.squares)
+
+    def _width_under(self, classes: int, budget_bytes: int) -> int:
+        width = self.width
+        while width >= 2 * NARROWEST and self._bytes(width, classes) * BUDGET_PART > budget_bytes:
+            width = -(-width // 2)
+        return width
+
+    def _bytes(self, width: int, classes: int) -> int:
+        published = 4 * (width + EXEMPLARS)
+        fixed = 8 * width + self.moments.nbytes + published
+        return fixed + classes * (2 * 4 * width + 8)
 
     def picked(self, latents: Float32) -> Float32:
         """The values (N, W) of normalised latents (N, D) that are looked at."""

@@ -60,3 +60,18 @@ def test_a_feature_that_never_varies_has_no_covariance():
     variance = np.zeros(3, dtype=np.float32)
     scatter.store(full, triangle, variance, np.random.default_rng(0))
     np.testing.assert_allclose(scatter.covariance(triangle, variance), full, atol=1e-6)
+
+
+def test_the_most_telling_features_leave_the_least_variance_unexplained():
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(200, 3)) @ rng.normal(size=(3, 8)) + 0.1 * rng.normal(size=(200, 8))
+    full = np.cov(rows.T)
+    chosen = scatter.most_telling(full.astype(np.float32))
+    assert sorted(chosen.tolist()) == list(range(8))
+    for count in range(7):
+        known, rest = chosen[:count], chosen[count:]
+        explained = full[np.ix_(rest, known)] @ np.linalg.solve(
+            full[np.ix_(known, known)], full[np.ix_(known, rest)]
+        )
+        left = np.diagonal(full[np.ix_(rest, rest)] - explained)
+        assert left[0] == pytest.approx(left.max(), rel=1e-3)

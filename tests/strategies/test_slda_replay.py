@@ -122,8 +122,34 @@ def test_dropping_features_leaves_the_statistics_of_the_others():
     narrow = taught(latents, classes, rank=0)
     narrow._fold()
     narrow._arrange(narrow._now._replace(width=6))
-    np.testing.assert_array_equal(narrow.known().means, whole.known().means[:, :6])
-    np.testing.assert_array_equal(narrow.known().covariance, whole.known().covariance[:6, :6])
+    kept = [whole.order.tolist().index(feature) for feature in narrow.order[:6]]
+    assert sorted(narrow.order.tolist()) == list(range(DIM))
+    np.testing.assert_array_equal(narrow.known().means, whole.known().means[:, kept])
+    expected = whole.known().covariance[np.ix_(kept, kept)]
+    np.testing.assert_allclose(narrow.known().covariance, expected, atol=1e-3 * expected.max())
+
+
+def test_features_that_follow_from_the_others_are_dropped_first():
+    rng = np.random.default_rng(0)
+    own = rng.normal(1, 0.1, (400, 4)).clip(0.1)
+    copies = np.concatenate([own, own[:, :2] + rng.normal(0, 1e-3, (400, 2))], axis=1)
+    narrow = taught(copies.astype(np.float32), np.arange(400) % 2, rank=1)
+    narrow._arrange(narrow._now._replace(width=4))
+    kept = set(narrow.order[:4].tolist())
+    assert {2, 3} < kept
+    assert len(kept & {0, 4}) == len(kept & {1, 5}) == 1
+
+
+def test_a_state_without_an_order_is_in_the_order_that_was_drawn():
+    latents, classes = samples()
+    saved = taught(latents, classes)
+    arrays = {name: array for name, array in saved.arrays().items() if name != "order"}
+    restored = SLDAReplay(LatentSpec(DIM), saved.options, allowed_bytes=1 << 18)
+    restored.restore(arrays, CLASSES, 0, 1 << 18)
+    saved.settle()
+    restored.settle()
+    probe = power_l2(latents[:20])
+    np.testing.assert_array_equal(restored.scores(probe), saved.scores(probe))
 
 
 def test_more_classes_take_features_and_directions_before_one_is_refused():

@@ -7,8 +7,9 @@ import pytest
 
 from edge_cl.errors import CheckpointError
 from edge_cl.unknown import ClassStatistics
-from edge_cl.unknown.statistics import PRIOR, WIDTH, distances
+from edge_cl.unknown.statistics import BUDGET_PART, PRIOR, WIDTH, distances
 
+AMPLE = 1 << 20
 CLASSES = np.array([0, 1, 0, 2, 2, 2, 1, 0])
 
 
@@ -18,7 +19,7 @@ def rows(dim=6, seed=0):
 
 def taught(latents, classes=CLASSES, streams=False):
     statistics = ClassStatistics(latents.shape[1], streams=streams)
-    statistics.grow(3)
+    statistics.grow(3, AMPLE)
     statistics.add(latents, classes)
     return statistics
 
@@ -54,7 +55,7 @@ def test_of_wide_latents_every_kth_value_counts():
 def test_one_by_one_is_the_same_as_all_at_once():
     latents = rows()
     one = ClassStatistics(6, streams=True)
-    one.grow(3)
+    one.grow(3, AMPLE)
     for n in range(len(latents)):
         one.add(latents[n : n + 1], CLASSES[n : n + 1])
     other = taught(latents, streams=True)
@@ -99,12 +100,55 @@ def test_bytes_are_those_of_the_arrays_and_of_the_published_copy():
     statistics = taught(rows())
     held = sum(array.nbytes for array in statistics.arrays().values())
     published = statistics.means().nbytes + statistics.precision().nbytes
-    assert held + published <= statistics.bytes_for(3) <= held + published + 800
+    assert held + published <= statistics.bytes_for(3, AMPLE) <= held + published + 800
 
 
 def test_damaged_arrays_are_refused():
     arrays = taught(rows()).arrays()
     with pytest.raises(CheckpointError, match="counts"):
         ClassStatistics(6, streams=False).restore(
-            {**arrays, "statistics/counts": np.zeros(2, dtype=np.int64)}, 3
+            {**arrays, "statistics/counts": np.zeros(2, dtype=np.int64)}, 3, AMPLE
         )
+
+
+def test_a_small_budget_keeps_fewer_values_as_if_they_had_been_all():
+    latents = rows(dim=WIDTH)
+    statistics = taught(latents)
+    budget = statistics.bytes_for(3, AMPLE) * BUDGET_PART - 1
+    statistics.grow(3, budget)
+    assert statistics.bytes_for(3, budget) * BUDGET_PART <= budget
+    direct = taught(latents[:, ::2])
+    np.testing.assert_array_equal(statistics.means(), direct.means())
+    np.testing.assert_array_equal(statistics.precision(), direct.precision())
+    np.testing.assert_array_equal(statistics.picked(latents), latents[:, ::2])
+
+
+def test_values_are_halved_as_classes_come_and_never_below_the_least():
+    statistics = ClassStatistics(512, streams=False)
+    widths = []
+    for classes in range(1, 400):
+        statistics.grow(classes, 1 << 17)
+        held = sum(array.nbytes for array in statistics.arrays().values())
+        assert statistics.bytes_for(classes, 1 << 17) >= held
+        widths.append(statistics.width)
+    assert sorted(set(widths), reverse=True) == [128, 64, 32, 16, 8]
+    assert widths == sorted(widths, reverse=True)
+
+
+@pytest.mark.parametrize("budget", [AMPLE, 1 << 14])
+def test_saved_values_are_restored_or_given_up_under_a_smaller_budget(budget):
+    latents = rows(dim=WIDTH)
+    saved, restored = taught(latents), ClassStatistics(WIDTH, streams=False)
+    restored.grow(0, budget)
+    restored.restore(saved.arrays(), 3, budget)
+    saved.grow(3, budget)
+    assert restored.stride == saved.stride
+    for name, array in saved.arrays().items():
+        np.testing.assert_array_equal(restored.arrays()[name], array)
+
+
+def test_the_least_budget_holds_the_statistics_too():
+    statistics = ClassStatistics(512, streams=False)
+    for other in (100, 5_000, 50_000):
+        budget = statistics.budget_with(other)
+        assert budget - statistics.bytes_for(0, budget) >= other
