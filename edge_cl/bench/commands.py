@@ -14,6 +14,9 @@ BENCHES = {
     "unknown": Lazy("edge_cl.bench.unknown:unknown", "What tells the unknown, and calibration."),
     "report": Lazy("edge_cl.bench.grid_report:report_command", "Runs as Markdown and HTML."),
     "bytes": Lazy("edge_cl.bench.bytes_curve:bytes_command", "Accuracy over bytes, by codec."),
+    "division": Lazy(
+        "edge_cl.bench.division:division_command", "A budget, for statistics and exemplars."
+    ),
     "endurance": Lazy("edge_cl.bench.endurance:endurance", "A long stream in few bytes."),
     "plan-table": Lazy(
         "edge_cl.bench.plan_table:plan_table_command", "The planner's table, from the results."

@@ -48,6 +48,7 @@ ROWS: dict[str, Row] = {
     "ranpac-1000": Row("ranpac", {"width": 1000, **BATCH}),
     "ranpac-2000": Row("ranpac", {"width": 2000, **BATCH}),
     "ranpac-4000": Row("ranpac", {"width": 4000, **BATCH}),
+    "ranpac-10000": Row("ranpac", {"width": 10000, **BATCH}),
     "logistic": Row("logistic", {}),
     "slda-orders": Row("slda", BATCH),
     "ranpac-orders": Row("ranpac", {"width": 2000, **EXACT}),
