@@ -1,4 +1,4 @@
-"""``edge-cl bench bytes``: accuracy over bytes, replay strategies x codecs.
+"""``edge-cl bench bytes``: accuracy over bytes, replay strategies x codecs x hidden widths.
 
 Runs are those of ``edge-cl bench run`` in the class-incremental stream, one a strategy,
 codec, budget and order, and as resumable.
@@ -40,6 +40,9 @@ def replay_strategies() -> list[str]:
 @click.option("--strategy", "names", multiple=True, help="May be repeated.  [all with a codec]")
 @click.option("--codec", "chosen", multiple=True, type=click.Choice(codecs.names()),
               help="May be repeated.  [all there are]")  # fmt: skip
+@click.option("--hidden", "widths", multiple=True, type=click.IntRange(0, 4096),
+              help="Width of one hidden layer of the head; 0 is none.  May be repeated.  "
+              "[each strategy's own]")  # fmt: skip
 @click.option("--budget", "budgets", multiple=True, default=BUDGETS, show_default=True,
               help="May be repeated.")  # fmt: skip
 @click.option("--orders", default=3, show_default=True, help="Orders of the stream.")
@@ -53,8 +56,8 @@ def replay_strategies() -> list[str]:
               default=Path("docs/results"), show_default=True,
               help="Where bytes.md and bytes.html go.")  # fmt: skip
 def bytes_command(
-    names: tuple[str, ...], chosen: tuple[str, ...], budgets: tuple[str, ...], orders: int,
-    pack: str, train: int, test: int, runs: Path, out: Path,
+    names: tuple[str, ...], chosen: tuple[str, ...], widths: tuple[int, ...],
+    budgets: tuple[str, ...], orders: int, pack: str, train: int, test: int, runs: Path, out: Path,
 ) -> int:  # fmt: skip
     """Accuracy over bytes of replay strategies under every codec."""
     source = Source(pack, train=train or None, test=test or None)
@@ -62,15 +65,24 @@ def bytes_command(
     for order, budget, codec, name in product(
         range(orders), budgets, chosen or codecs.names(), names or replay_strategies()
     ):
-        settings = Settings(
-            name, "class", budget, order, source=source, options={"codec": codec}, points=5
-        )
-        broken += not attempt(settings, runs)
+        for head in heads(name, widths):
+            settings = Settings(
+                name, "class", budget, order, source=source, options={"codec": codec, **head},
+                points=5,
+            )  # fmt: skip
+            broken += not attempt(settings, runs)
     summary = read_summary(runs, by_codec)
     out.mkdir(parents=True, exist_ok=True)
     (out / "bytes.md").write_text(markdown(summary), encoding="utf-8")
     (out / "bytes.html").write_text(html(summary), encoding="utf-8")
     return 1 if broken else 0
+
+
+def heads(name: str, widths: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Options of the heads to try: of so many hidden units, or the strategy's own."""
+    if not widths or "hidden" not in strategies.find(name).options_type.model_fields:
+        return [{}]
+    return [{"hidden": (width,) if width else ()} for width in widths]
 
 
 def heading(summary: Summary) -> str:
@@ -79,28 +91,29 @@ def heading(summary: Summary) -> str:
 
 
 def markdown(summary: Summary) -> str:
-    """One line a strategy and codec, one column a budget."""
+    """One line a strategy, codec and head, one column a budget."""
     budgets = summary.budgets
     lines = [f"# {heading(summary)}", "", "With curves: [bytes.html](bytes.html).", ""]
     for text in (*made(summary)[:1], f"By `{command_line()}`; {summary.machine}."):
         lines += [text, ""]
-    lines += [f"| strategy | codec | {' | '.join(budgets)} |"]
-    lines += [f"| --- | --- |{' --: |' * len(budgets)}"]
-    for (name, codec), cells in sorted(table(summary).items()):
+    lines += [f"| strategy | codec | hidden | {' | '.join(budgets)} |"]
+    lines += [f"| --- | --- | --- |{' --: |' * len(budgets)}"]
+    for (name, kept), cells in sorted(table(summary).items()):
+        codec, _, hidden = kept.partition(" ")
         found = [str(cells[budget]) if budget in cells else "" for budget in budgets]
-        lines.append(f"| {name} | {codec} | {' | '.join(found)} |")
+        lines.append(f"| {name} | {codec} | {hidden} | {' | '.join(found)} |")
     lines += ["", "Class-incremental, final accuracy; empty where the state does not fit."]
     return "\n".join(lines) + "\n"
 
 
 def table(summary: Summary) -> dict[tuple[str, str], dict[str, Spread]]:
-    """Accuracy by strategy and codec, then by budget."""
+    """Accuracy by strategy and what the naming says after it, then by budget."""
     found: dict[tuple[str, str], dict[str, Spread]] = defaultdict(dict)
     for row in summary.rows:
-        name, _, codec = row.strategy.partition(" ")
+        name, _, kept = row.strategy.partition(" ")
         spread = row.spread("accuracy", 100)
         if spread is not None:
-            found[name, codec][row.budget] = spread
+            found[name, kept][row.budget] = spread
     return dict(found)
 
 

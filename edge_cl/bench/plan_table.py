@@ -54,26 +54,28 @@ def made_from(report: Mapping[str, Any], page: str) -> dict[str, Any]:
     pack, extractor = report["settings"]["pack"], report["settings"]["extractor"]
     if extractor != datasets.DEFAULT_MODEL:
         raise InvalidOption(f"the results are of {extractor}, not of {datasets.DEFAULT_MODEL}")
-    accuracy: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    accuracy: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     times_ms: dict[str, list[float]] = defaultdict(list)
     for row in report["rows"]:
         if row["scenario"] == "class" and row["runs"] and is_general(row["strategy"]):
-            codec = row["options"].get("codec", "")
-            runs = row["runs"]
+            options, runs = row["options"], row["runs"]
+            head = "x".join(map(str, options.get("hidden") or ()))
             found = 100 * mean(run["accuracy"] for run in runs)
-            accuracy[row["strategy"], codec][parse_bytes(row["budget"])] = found
+            accuracy[row["strategy"], options.get("codec", ""), head][
+                parse_bytes(row["budget"])
+            ] = found
             times_ms[row["strategy"]] += [run["learn_us"] / 1000 for run in runs]
-    for name, codec, budget, found in cells(page):
+    for name, codec, head, budget, found in cells(page):
         if is_general(name):
-            accuracy[name, codec][parse_bytes(budget)] = found
+            accuracy[name, codec, head][parse_bytes(budget)] = found
     rows = [
         {
             "strategy": name,
-            "options": {"codec": codec} if codec else {},
+            "options": _options(name, codec, head),
             "accuracy": [[b, round(points[b], 2)] for b in sorted(points)],
             "update_ms": round(median(times_ms[name]), 3) if times_ms[name] else None,
         }
-        for (name, codec), points in sorted(accuracy.items())
+        for (name, codec, head), points in sorted(accuracy.items())
     ]
     return {"pack": pack, "extractor": extractor, "dim": DIM, "classes": CLASSES[pack],
             "rows": rows}  # fmt: skip
@@ -87,12 +89,22 @@ def is_general(name: str) -> bool:
     return not (needs.context_to_predict or needs.history or needs.torch)
 
 
-def cells(page: str) -> Iterator[tuple[str, str, str, float]]:
-    """Strategy, codec, budget and accuracy of every cell of the page's table."""
+def _options(name: str, codec: str, head: str) -> dict[str, Any]:
+    """What differs from the strategy's own defaults in its head, and the codec always."""
+    fields = strategies.find(name).options_type.model_fields
+    found: dict[str, Any] = {"codec": codec} if codec else {}
+    hidden = [int(width) for width in head.split("x") if width]
+    if "hidden" in fields and hidden != list(fields["hidden"].default):
+        found["hidden"] = hidden
+    return found
+
+
+def cells(page: str) -> Iterator[tuple[str, str, str, str, float]]:
+    """Strategy, codec, hidden widths, budget and accuracy of every cell of the page's table."""
     lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")]
-    budgets = lines[0][2:] if lines else []
-    for name, codec, *found in lines[2:]:
+    budgets = lines[0][3:] if lines else []
+    for name, codec, head, *found in lines[2:]:
         for budget, text in zip(budgets, found, strict=False):
             number = re.match(r"\s*(\d+(?:\.\d+)?)", text)
             if number:
-                yield name, codec, budget, float(number[1])
+                yield name, codec, head, budget, float(number[1])

@@ -162,8 +162,10 @@ def by_strategy(settings: Record) -> str:
 
 
 def by_codec(settings: Record) -> str:
-    """The strategy with the codec of its memory."""
-    return f"{settings['strategy']} {settings['options'].get('codec', '')}".rstrip()
+    """The strategy with the codec of its memory, and its head's hidden widths, if any."""
+    options = settings["options"]
+    hidden = "x".join(map(str, options.get("hidden") or ()))
+    return f"{settings['strategy']} {options.get('codec', '')} {hidden}".rstrip()
 
 
 def read_summary(folder: Path, naming: Naming = by_strategy) -> Summary:
