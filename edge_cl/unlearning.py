@@ -117,11 +117,12 @@ class Unlearning:
         Raises
         ------
         Conflict
-            If the strategy has no weights that a step could lower.
+            If nothing in its state could say so.
         """
         raise Conflict(
-            f"strategy {self.name!r} cannot learn what a sample is not; teach it under the "
-            "label that it has, or correct the samples that mislead it"
+            f"strategy {self.name!r} cannot learn what a sample is not: teach it under the label "
+            "that it has, forget or relabel the samples that mislead it, or give the learner a "
+            "strategy that can, such as slda_replay"
         )
 
 

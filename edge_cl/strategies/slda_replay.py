@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -11,67 +10,15 @@ from pydantic import Field
 
 from edge_cl import factors, scatter
 from edge_cl.codec import Codec, make_codec
+from edge_cl.layout import NARROWEST, Layout, best_layout
 from edge_cl.memory import ReplayMemory
 from edge_cl.options import MemoryOptions, Options
 from edge_cl.state import Role, Slot, zeros
 from edge_cl.strategy import Strategy
-from edge_cl.types import Array, Batch, Float32, Int8, Int64, UInt8
-
-NARROWEST = 4
-"""Features at least, where the latent has so many."""
+from edge_cl.types import Array, Batch, Bool, Float32, Int8, Int64, UInt8
 
 WAITING_PART, LEAST_WAITING, MOST_WAITING = 32, 4, 64
 """Part of the budget for samples that wait to be added, and how many may."""
-
-WIDTH_WORTH = 2.2
-"""A feature's worth against a direction's: what width**this * (1 + rank) measures grew evenly
-with accuracy on CIFAR-100 (docs/decisions/0010)."""
-
-
-WIDTHS = 16
-"""Parts of the latent's width by which features are given up."""
-
-
-class Layout(NamedTuple):
-    """How the bytes are divided: features, directions of a class, samples that may wait."""
-
-    width: int
-    rank: int
-    waiting: int
-
-
-def statistics_bytes(layout: Layout, classes: int, latent_bytes: int) -> int:
-    """Bytes of all statistics of that many classes, where a latent waits in `latent_bytes`."""
-    width, rank, waiting = layout
-    of_class = 3 * width + 16 + rank * (2 * width + 12)
-    beside = 4 * width + waiting * (latent_bytes + 8) + 32
-    return classes * of_class + scatter.triangle_bytes(width) + beside
-
-
-@lru_cache(maxsize=64)
-def best_layout(
-    most: Layout, dim: int, classes: int, latent_bytes: int, allowed_bytes: int
-) -> Layout:
-    """The layout within `most` that is worth most of those that fit, else the least one.
-
-    Only some widths are considered, parts of `dim`: were any width allowed, each new class
-    would take a few features more, until too few were left for good.
-    """
-    narrowest = min(NARROWEST, most.width)
-    best, worth = Layout(narrowest, 0, most.waiting), 0.0
-    widths = {-(-dim * part // WIDTHS) for part in range(1, WIDTHS + 1)} | {most.width}
-    widths |= {max(dim // WIDTHS >> k, narrowest) for k in range(1, 16)}
-    for width in sorted(one for one in widths if narrowest <= one <= most.width):
-        fixed, one = (
-            statistics_bytes(Layout(width, rank, most.waiting), classes, latent_bytes)
-            for rank in (0, 1)
-        )
-        if fixed > allowed_bytes:
-            continue
-        rank = min(most.rank, (allowed_bytes - fixed) // max(one - fixed, 1))
-        if width**WIDTH_WORTH * (1 + rank) > worth:
-            best, worth = Layout(width, rank, most.waiting), width**WIDTH_WORTH * (1 + rank)
-    return best
 
 
 class Statistics(NamedTuple):
@@ -82,6 +29,12 @@ class Statistics(NamedTuple):
     covariance: Float32
     factors: dict[int, Float32]
     """(rank, width) of the classes whose samples waited."""
+
+    def common(self) -> Float32:
+        """The mean of the means."""
+        taught = self.means[self.counts > 0]
+        mean: Float32 = taught.sum(axis=0) / max(len(taught), 1)
+        return mean
 
 
 class SLDAReplayOptions(MemoryOptions):
@@ -125,6 +78,7 @@ class SLDAReplay(Strategy):
     )
     options_type: ClassVar[type[Options]] = SLDAReplayOptions
     subtracts: ClassVar[bool] = True
+    learns_denials: ClassVar[bool] = True
 
     layout: Int64
     order: Array
@@ -356,6 +310,28 @@ class SLDAReplay(Strategy):
         self._fold()
         super().clear_class(cls)
 
+    def deny(self, batch: Batch, denied: Bool) -> None:
+        """Move means away from each sample until its density has fallen by the factor e.
+
+        It falls by what two roundings of the published rows may take back beside.
+        """
+        for row, those in zip(self.features(self.normalise(batch.latents)), denied, strict=True):
+            if self.waits[0]:
+                self._fold()
+            known, which = self.known(), np.flatnonzero(those)
+            kept = factors.to_rows(self.factor[which], self.factor_step[which])
+            away, centred = known.means[which] - row, known.means[which] - known.common()
+            stacked = np.stack([away, centred, *np.swapaxes(kept, 0, 1)], axis=1)
+            shrunk = self.shrunk(known.covariance, known.counts)
+            solved = np.linalg.solve(shrunk, stacked.reshape(-1, len(row)).T).T
+            solved = solved.reshape(stacked.shape)
+            _, directions = self._own_directions(kept, solved[:, 2:], known.counts[which])
+            squares = (away * solved[:, 0]).sum(axis=1)
+            squares -= 2 * np.square(np.einsum("crw,cw->cr", directions, away)).sum(axis=1)
+            fall = 1 + 2 * factors.to_bytes(solved[:, 1])[1]
+            away *= np.sqrt(1 + 2 * fall / np.maximum(squares, np.float32(1e-6)))[:, None] - 1
+            self.mean[which] = scatter.rounded(known.means[which] + away, self.rng)
+
     # Predicting.
 
     def shrunk(self, covariance: Float32, count: Int64) -> Float32:
@@ -371,26 +347,34 @@ class SLDAReplay(Strategy):
 
     def settle(self) -> None:
         """Solve for the discriminants, and keep them as 8-bit rows."""
-        count, means, covariance, recent = self.known()
+        count, means, covariance, recent = known = self.known()
         kept = factors.to_rows(self.factor, self.factor_step)
         for c, rows in recent.items():
             kept[c] = rows
         # What all classes have in common decides nothing, and would eat the 8 bits.
-        common = means[count > 0].sum(axis=0) / max(int((count > 0).sum()), 1)
+        common = known.common()
         classes, _, width = kept.shape
         stacked = np.concatenate([means - common, kept.reshape(-1, width)])
         solved = np.linalg.solve(self.shrunk(covariance, count), stacked.T).T
         linear, along = solved[:classes], solved[classes:].reshape(kept.shape)
-        variances, directions = factors.diagonalised(kept, along)
-        # The whole weight is reached with as many samples of a class as features.
-        own = self._options.class_weight * np.minimum(1, 2 * count / (count + width))
-        variances = np.maximum(1 + own[:, None] * (variances - 1), 1)
-        directions = directions * np.sqrt((1 - 1 / variances) / 2)[..., None]
+        variances, directions = self._own_directions(kept, along, count)
         rows = np.concatenate([linear[:, None], directions], axis=1)
         bias = (linear * (means + common)).sum(axis=1) / 2 + np.log(variances).sum(axis=1) / 2
         at_mean = np.einsum("crw,cw->cr", directions, means)
         self.offsets = np.concatenate([bias[:, None], at_mean], axis=1).astype(np.float32)
         self.rows, self.steps = factors.to_bytes(rows)
+
+    def _own_directions(self, kept: Array, along: Array, count: Int64) -> tuple[Array, Array]:
+        """Of C classes: shrunk variances (C, R), and directions (C, R, W).
+
+        The squares of a deviation's products with these, doubled, are what the class's own
+        covariance takes off the squared distance by the shared one.
+        """
+        variances, directions = factors.diagonalised(kept, along)
+        # The whole weight is reached with as many samples of a class as features.
+        own = self._options.class_weight * np.minimum(1, 2 * count / (count + kept.shape[2]))
+        variances = np.maximum(1 + own[:, None] * (variances - 1), 1)
+        return variances, directions * np.sqrt((1 - 1 / variances) / 2)[..., None]
 
     def scores(self, latents: Float32, context: int | None = None) -> Float32:
         """Logarithms of densities, less what all classes have in common; equal priors."""

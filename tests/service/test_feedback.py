@@ -62,23 +62,27 @@ def test_right_is_learned_under_the_label_that_was_said(taught):
     assert counts(client) == {"class 0": 2, "class 1": 3}
 
 
-def test_wrong_lowers_what_was_said(start):
+@pytest.mark.parametrize("strategy", ["ar1", "slda_replay"])
+def test_wrong_lowers_what_was_said(start, strategy):
     client = start().client
-    add_learner(client, strategy="ar1")
+    add_learner(client, strategy=strategy)
     client.post(f"{ROOT}/samples", json=lesson(0, 1, 0, 1))
-    for members in ({"not": "class 0"}, {"correct": False}):
-        said = ask(client, 0, seed=9, top_k=2)[0]
+    for named in (True, False):
+        said = ask(client, 5, seed=9, top_k=2)[0]
+        members = {"not": said["label"]} if named else {"correct": False}
         answer = tell(client, said, **members)
         assert answer.status_code == 200, answer.text
         assert answer.json()["operation"] == "learn_not"
-        after = {one["label"]: one["score"] for one in ask(client, 0, seed=9, top_k=2)[0]["top"]}
+        after = {one["label"]: one["score"] for one in ask(client, 5, seed=9, top_k=2)[0]["top"]}
         assert after[said["label"]] < said["score"]
     assert counts(client) == {"class 0": 2, "class 1": 2}
 
 
 def test_what_cannot_be_denied_is_a_conflict(taught):
     said = ask(taught.client, 0)[0]
-    assert tell(taught.client, said, **{"not": "class 0"}).status_code == 409, "ncm has no weights"
+    refused = tell(taught.client, said, **{"not": "class 0"})
+    assert refused.status_code == 409, "ncm keeps sums of samples only"
+    assert "slda_replay" in refused.json()["detail"]
     assert tell(taught.client, said, **{"not": "no such class"}).status_code in (404, 409)
     assert tell(taught.client, said, label="class 0").status_code == 201, "it was not used up"
 

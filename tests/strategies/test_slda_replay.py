@@ -9,9 +9,9 @@ import pytest
 
 from edge_cl import Learner
 from edge_cl.equations import power_l2
+from edge_cl.layout import Layout, statistics_bytes
 from edge_cl.options import parse_options
-from edge_cl.strategies import slda_replay
-from edge_cl.strategies.slda_replay import Layout, SLDAReplay, SLDAReplayOptions
+from edge_cl.strategies.slda_replay import SLDAReplay, SLDAReplayOptions
 from edge_cl.types import Batch, LatentSpec
 
 DIM, CLASSES = 10, 3
@@ -103,6 +103,55 @@ def test_one_sample_a_class_is_the_nearest_one():
     assert (strategy.scores(probe).argmax(axis=1) == nearest).mean() > 0.98
 
 
+@pytest.mark.parametrize("rank", [0, 3])
+def test_the_density_of_a_denied_class_falls_by_e_and_no_other(rank):
+    latents, classes = samples()
+    strategy = taught(latents[:599], classes[:599], rank=rank)
+    probe, row = latents[599:], power_l2(latents[599:])
+    strategy.settle()
+    before = strategy.scores(row)[0]
+    denied = np.array([[False, True, True]])
+    strategy.deny(Batch(probe, np.array([1]), np.array([-1]), np.array([-1])), denied)
+    strategy.settle()
+    # Relative to the third class; 8 bits leave a little, which the step allows for.
+    change = strategy.scores(row)[0] - before
+    fall = change[0] - change[1:]
+    assert (fall > 1).all()
+    assert (fall < 1 + 4 * strategy.steps[1:, 0]).all()
+
+
+def test_denying_what_was_wrong_does_no_harm_to_what_was_right():
+    rng = np.random.default_rng(3)
+    centres = rng.uniform(1, 2, (4, 48))
+    classes = rng.integers(0, 4, 800)
+    latents = (centres[classes] + rng.normal(0, 0.7, (800, 48))).clip(0).astype(np.float32)
+    strategy = taught(latents[:200], classes[:200])
+    asked, held = np.arange(200, 500), np.arange(500, 800)
+    strategy.settle()
+    before = (strategy.scores(power_l2(latents[held])).argmax(axis=1) == classes[held]).mean()
+    said = strategy.scores(power_l2(latents[asked])).argmax(axis=1)
+    wrong = asked[said != classes[asked]]
+    for n, label in zip(wrong, said[said != classes[asked]], strict=True):
+        unknown = np.array([-1])
+        batch = Batch(latents[n : n + 1], np.array([label]), unknown, unknown)
+        strategy.deny(batch, np.arange(4)[None] == label)
+    strategy.settle()
+    after = (strategy.scores(power_l2(latents[held])).argmax(axis=1) == classes[held]).mean()
+    assert len(wrong) > 10
+    assert after > before - 0.02
+
+
+def test_denying_the_mean_itself_is_finite():
+    learner = Learner.create(strategy="slda_replay", dim=8, memory_budget="64KiB")
+    latents = np.eye(8, dtype=np.float32)[:2]
+    learner.learn_latents(latents, ["cup", "pen"])
+    before = learner.predict_latents(latents[:1], top_k=2)[0]
+    assert not learner.learn_not(latents[:1], ["cup"]).exact
+    after = dict(learner.predict_latents(latents[:1], top_k=2)[0].top)
+    assert np.isfinite(list(after.values())).all()
+    assert after["cup"] <= before.score
+
+
 @pytest.mark.parametrize("layout", [Layout(4, 0, 4), Layout(9, 3, 64), Layout(512, 32, 17)])
 @pytest.mark.parametrize("classes", [0, 1, 10])
 def test_bytes_are_known_beforehand(layout, classes):
@@ -110,7 +159,7 @@ def test_bytes_are_known_beforehand(layout, classes):
     strategy = taught(latents, labels)
     latent_bytes = strategy._waiting_codec().row_bytes
     slots = strategy._statistics(layout, classes).values()
-    planned = slda_replay.statistics_bytes(layout, classes, latent_bytes)
+    planned = statistics_bytes(layout, classes, latent_bytes)
     # The array that says the layout is 8 bytes short of what is planned for.
     assert planned - 8 <= sum(slot.total_bytes for slot in slots) <= planned
 
