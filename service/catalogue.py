@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -100,6 +102,22 @@ class Catalogue:
             "AND sequence NOT IN (SELECT sequence FROM void)"
         )
         return [sequence for (sequence,) in self._read(query, ())]
+
+    def stands(self, version: int) -> bool:
+        """Whether the operation of a version is in what the learner is now: not undone."""
+        later = self._read(
+            "SELECT sequence, header FROM operation WHERE kind='restore' AND sequence > ? "
+            "AND sequence NOT IN (SELECT sequence FROM void) ORDER BY sequence DESC",
+            (version,),
+        )
+        reached = math.inf
+        for sequence, header in later:
+            # What was gone back behind is no longer told of: a restore that is undone, too.
+            if sequence <= reached:
+                reached = json.loads(header)["to"]
+                if reached < version:
+                    return False
+        return True
 
     def tally(self) -> list[tuple[str, str, int]]:
         """(label, device, samples) over everything ever acknowledged."""

@@ -65,6 +65,7 @@ class Change:
     def build(self) -> None:
         """Build the new learner; any thread may."""
         learner = self.learner.with_strategy(self.wanted.strategy, self.wanted.options)
+        learner.plan = self.wanted.plan
         self.learner, self.learned_sequence = learner, self.sequence
 
     def _run(self) -> None:

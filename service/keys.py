@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -31,8 +32,17 @@ class IdempotencyKeys:
         self._running: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
-    def claim(self, key: str, fingerprint: bytes) -> StoredAnswer | None:
+    def claim(
+        self, key: str, fingerprint: bytes, *, unless_undone: bool = False
+    ) -> StoredAnswer | None:
         """Take `key` for a request; returns the answer if it was given before.
+
+        Parameters
+        ----------
+        key, fingerprint
+            Of the request.
+        unless_undone
+            An answer whose operation was undone since does not count.
 
         Raises
         ------
@@ -48,6 +58,8 @@ class IdempotencyKeys:
         try:
             # Looked up only after the claim: an answer cannot slip in between.
             answer = self._catalogue.answer(key, time.time() - self._kept_s)
+            if unless_undone and answer is not None and not self._stands(answer):
+                answer = None
         except BaseException:
             self.release(key)
             raise
@@ -57,6 +69,9 @@ class IdempotencyKeys:
         if answer.fingerprint != fingerprint:
             raise _reused(key)
         return answer
+
+    def _stands(self, answer: StoredAnswer) -> bool:
+        return self._catalogue.stands(json.loads(answer.body)["version"])
 
     def release(self, key: str) -> None:
         """The request of `key` has ended."""

@@ -175,10 +175,13 @@ class ChangeStrategy:
     ----------
     strategy, options
         All options, so that what is built does not depend on the defaults of a version.
+    plan
+        What `auto` plans for and why it chose this, if it did.
     """
 
     strategy: str
     options: dict[str, Any]
+    plan: dict[str, Any] | None = None
     samples: tuple[Sample, ...] = field(default=())
     kind = "change_strategy"
 
@@ -191,7 +194,8 @@ class ChangeStrategy:
 
     def encode(self) -> tuple[str, bytes]:
         """The row's header and its payload."""
-        return compact({"strategy": self.strategy, "options": self.options}), b""
+        header = {"strategy": self.strategy, "options": self.options}
+        return compact(header if self.plan is None else {**header, "plan": self.plan}), b""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class NewLearner(Strict):
 class LearnerChange(Strict):
     """A change to a learner."""
 
-    strategy: StrictStr | None = None
+    strategy: StrictStr | None = Field(None, description="`auto`: the planner chooses.")
     memory_budget: Annotated[ByteSize, Field(gt=0, lt=2**50)] | None = None
     options: dict[StrictStr, Any] | None = None
     extractor: StrictStr | None = None

@@ -271,7 +271,11 @@ class Serving:
         try:
             # No client can send this key: it has a character that no header may have.
             key = f"feedback\n{prediction_id}"
-            reply = await self._operate(served, operation, key, digest, True, expected, render)
+            # Whoever undoes feedback may give it again, or other: not so whoever repeats a request.
+            claim = partial(served.keys.claim, key, digest, unless_undone=True)
+            reply = await self._operate(
+                served, operation, key, digest, True, expected, render, claim
+            )
         except Problem as problem:
             if problem.name != "key-reused":
                 raise
@@ -307,9 +311,10 @@ class Serving:
         until_learned: bool,
         expected: frozenset[int] | None = None,
         render: Callable[[Receipt], Reply] | None = None,
+        claim: Callable[[], StoredAnswer | None] | None = None,
     ) -> Reply:
         if key is not None:
-            known = await self.read(partial(served.keys.claim, key, digest))
+            known = await self.read(claim or partial(served.keys.claim, key, digest))
             if known is not None:
                 return Repeated(known.status, known.body)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from edge_cl import strategies
 from edge_cl.errors import EdgeCLError
 from edge_cl.frontends import Frontend, frontend
 from edge_cl.options import parse_options
+from edge_cl.planner import AUTO, AutoOptions, choose, parse_auto
 from edge_cl.types import LatentSpec
 from service import conditions
 from service.conditions import (
@@ -94,7 +96,7 @@ async def change_learner(request: Request, learner: str, if_match: IfMatch = Non
     _refuse_another_extractor(served, wanted.extractor)
     budget = int(wanted.memory_budget or view.memory_budget)
     thumbnails = _thumbnail_budget(wanted.thumbnail_budget, served.store.origin.takes_images)
-    change = _wanted_change(view, wanted)
+    change = await serving.read(partial(_wanted_change, served, view, wanted))
     if change is not None and budget != view.memory_budget:
         detail = "a change of the budget and one of the strategy are two requests"
         raise Problem("invalid", detail).at("/memory_budget")
@@ -108,16 +110,39 @@ async def change_learner(request: Request, learner: str, if_match: IfMatch = Non
     return json_answer(learner_content(served), status, etag(served))
 
 
-def _wanted_change(view: View, wanted: LearnerChange) -> ChangeStrategy | None:
+def _wanted_change(
+    served: ServedLearner, view: View, wanted: LearnerChange
+) -> ChangeStrategy | None:
     """What another strategy or other options were asked for; None if they are as they are."""
+    if wanted.strategy == AUTO:
+        return _chosen_change(served, view, wanted.options or {})
     strategy = wanted.strategy or view.strategy
     present = view.options if strategy == view.strategy else {}
-    kind = strategies.find(strategy)
-    given = {**present, **(wanted.options or {})}
-    options = parse_options(kind.options_type, given, strategy=strategy).model_dump(mode="json")
+    options = _all_options(strategy, {**present, **(wanted.options or {})})
     if (strategy, options) == (view.strategy, view.options):
         return None
     return ChangeStrategy(strategy, options)
+
+
+def _chosen_change(
+    served: ServedLearner, view: View, options: Mapping[str, Any]
+) -> ChangeStrategy | None:
+    """What the planner chooses for what the learner has become; None if that is what it has."""
+    before = view.plan or {}
+    kept = {name: before[name] for name in AutoOptions.model_fields if name in before}
+    wanted = parse_auto({**kept, **options})
+    classes, update_ms = max(wanted.classes, len(view.class_counts)), wanted.update_ms
+    choice = choose(view.memory_budget, spec=served.spec, classes=classes, update_ms=update_ms)
+    plan = {"classes": classes, "update_ms": update_ms, "reasons": list(choice.reasons)}
+    chosen = choice.strategy, _all_options(choice.strategy, choice.options), plan
+    if chosen == (view.strategy, view.options, view.plan):
+        return None
+    return ChangeStrategy(*chosen)
+
+
+def _all_options(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    kind = strategies.find(strategy)
+    return parse_options(kind.options_type, given, strategy=strategy).model_dump(mode="json")
 
 
 def _refuse_another_extractor(served: ServedLearner, wanted: str | None) -> None:

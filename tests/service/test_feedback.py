@@ -100,6 +100,49 @@ def test_the_same_feedback_is_learned_once_and_another_is_refused(taught):
     assert counts(client) == {"class 0": 2, "class 1": 3}
 
 
+def test_feedback_that_was_undone_is_learned_again_or_otherwise(taught):
+    client = taught.client
+    said = ask(client, 1)[0]
+    first = tell(client, said, label="class 1")
+    undo = client.post(f"{ROOT}/undo")
+    assert undo.json()["undone"] == first.json()["version"]
+    again = tell(client, said, label="class 1")
+    assert "Idempotent-Replayed" not in again.headers
+    assert again.json()["version"] > undo.json()["version"]
+    assert counts(client) == {"class 0": 2, "class 1": 3}
+    replayed = tell(client, said, label="class 1")
+    assert replayed.headers["Idempotent-Replayed"] == "true"
+    assert replayed.json() == again.json()
+    client.post(f"{ROOT}/undo")
+    other = tell(client, said, label="class 0")
+    assert other.status_code == 201, other.text
+    assert counts(client) == {"class 0": 3, "class 1": 2}
+    assert tell(client, said, label="class 1").status_code == 409
+
+
+def test_feedback_whose_undoing_was_undone_is_not_learned_twice(taught):
+    client = taught.client
+    said = ask(client, 1)[0]
+    first = tell(client, said, label="class 1").json()
+    undone = client.post(f"{ROOT}/undo").json()["version"]
+    client.post(f"{ROOT}/rollback", json={"to": first["version"]})
+    again = tell(client, said, label="class 1")
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.json() == first
+    client.post(f"{ROOT}/rollback", json={"to": undone})
+    assert "Idempotent-Replayed" not in tell(client, said, label="class 1").headers
+    assert counts(client) == {"class 0": 2, "class 1": 3}
+
+
+def test_a_repeated_request_stays_answered_after_an_undo(taught):
+    client, headers = taught.client, {"Idempotency-Key": "one"}
+    first = client.post(f"{ROOT}/samples", json=lesson(0), headers=headers)
+    client.post(f"{ROOT}/undo")
+    again = client.post(f"{ROOT}/samples", json=lesson(0), headers=headers)
+    assert again.json() == first.json()
+    assert counts(client) == {"class 0": 2, "class 1": 2}
+
+
 def test_feedback_survives_kill_9_and_is_answered_again(servers):
     server = servers()
     add_learner(server.client)

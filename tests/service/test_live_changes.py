@@ -279,3 +279,65 @@ def test_auto_keeps_the_choice_of_its_first_day(start):
     assert again["options"] == state["options"]
     bad = {"name": "m", "dim": DIM, "strategy": "auto", "options": {"clases": 8}}
     assert running.client.post("/v1/learners", json=bad).json()["type"].endswith("invalid-option")
+
+
+def test_auto_can_be_asked_of_a_learner_that_serves(start):
+    running = start()
+    add_learner(running.client, strategy="replay")
+    teach(running.client, 3)
+    answer = change(running.client, "auto")
+    assert answer.status_code == 202, answer.text
+    teach(running.client, 2, 3)
+    state = settled(running.client)
+    assert state["change_failure"] is None
+    assert state["strategy"] != "replay"
+    assert state["plan"]["classes"] == 10
+    assert state["plan"]["reasons"][0].startswith(state["strategy"])
+    assert scores(running) == learned_in_one_go(running)
+    body = {"samples": [{"label": f"more {n}", "latent": latent(1, n)} for n in range(5)]}
+    assert running.client.post(SAMPLES, json=body).status_code == 201
+    outgrown = running.client.get(LEARNER).json()["plan"]
+    assert outgrown["classes"] == 26
+    before = scores(running)
+    running = start()
+    assert running.client.get(LEARNER).json()["plan"] == outgrown
+    assert scores(running) == before
+
+
+def test_auto_keeps_what_was_asked_of_it_and_plans_for_the_classes_there_are(start):
+    client = start().client
+    add_learner(client, strategy="slda_replay")
+    teach(client, 2)
+    assert change(client, "auto", classes=3, update_ms=5).status_code == 202
+    assert settled(client)["plan"].items() >= {"classes": DIM, "update_ms": 5.0}.items()
+    assert change(client, "auto", classes=30).status_code == 202
+    assert settled(client)["plan"].items() >= {"classes": 30, "update_ms": 5.0}.items()
+    before = client.get(LEARNER).json()
+    assert change(client, "auto").status_code == 200, "that is what it has"
+    assert client.get(LEARNER).json() == before
+    assert change(client, "replay").status_code == 202
+    assert settled(client)["plan"] is None
+    undone = client.post(f"{LEARNER}/undo").json()
+    assert client.get(LEARNER).json()["plan"]["classes"] == 30, undone
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "status", "words"),
+    [
+        ("replay", {"clases": 8}, 422, "classes, update_ms"),
+        ("replay", {"update_ms": 1e-9}, 422, "fastest"),
+        ("replay", {"classes": 20_000}, 507, "fewer classes"),
+        ("ncm", {}, 409, "no exemplar"),
+    ],
+)
+def test_a_plan_that_cannot_be_had_leaves_the_learner_as_it_is(
+    start, strategy, options, status, words
+):
+    client = start().client
+    add_learner(client, strategy=strategy)
+    teach(client, 1)
+    before = client.get(LEARNER).json()
+    refused = change(client, "auto", **options)
+    assert refused.status_code == status, refused.text
+    assert words in refused.json()["detail"]
+    assert client.get(LEARNER).json() == before
