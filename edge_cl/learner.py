@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,7 +24,7 @@ from edge_cl.errors import (
 )
 from edge_cl.latents import checked_latents
 from edge_cl.names import VACANT, NameTable
-from edge_cl.neighbours import Neighbour, nearest
+from edge_cl.neighbours import Neighbour, most_alike, nearest
 from edge_cl.options import Options, parse_options
 from edge_cl.published import Published
 from edge_cl.strategy import Strategy
@@ -479,6 +479,26 @@ class Learner(Correctable):
         return [
             [Neighbour(int(i), names[c], float(s)) for i, c, s in zip(*row, strict=True)]
             for row in zip(*found, strict=True)
+        ]
+
+    def most_alike(
+        self, latents: Array, labels: Sequence[Collection[str]]
+    ) -> list[Neighbour | None]:
+        """The remembered sample that each of (N, D) latents looks most like, or None.
+
+        Looked at are the newest 512 exemplars of each of its `labels`; all, if there are no
+        more than 1,024. The similarity is that of the latents as they came, not as the
+        strategy normalises them.
+        """
+        known = frozenset(self._labels.known)
+        wanted = [
+            {c for one in known & set(some) for c in self._labels.numbers(one)} for some in labels
+        ]
+        found = most_alike(self._strategy, checked_latents(latents, self.spec), wanted)
+        names = self._labels.names
+        return [
+            None if c < 0 else Neighbour(int(i), names[c], float(s))
+            for i, c, s in zip(*found, strict=True)
         ]
 
     def publish(self) -> Published:

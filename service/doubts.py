@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -14,7 +15,11 @@ from edge_cl.extractor.quality import flaws
 from edge_cl.types import Array, Float32, LatentSpec, UInt8
 from service.bodies import Item
 
-__all__ = ["Recent", "Warned", "quality_warnings"]
+if TYPE_CHECKING:
+    from service.operations import Sample
+    from service.registry import ServedLearner
+
+__all__ = ["Recent", "Warned", "quality_warnings", "remembered_warnings"]
 
 RECENT_SAMPLES = 256
 SAME_IMAGE = 0.97
@@ -64,7 +69,7 @@ class Recent:
     def warnings(self, latents: Array, labels: Sequence[str], spec: LatentSpec) -> list[Warned]:
         """Samples that are like one of the last, or like one before them; then keep them."""
         rows = _directions(latents, spec)
-        least = SAME_IMAGE if spec.quantised else SAME_LATENT
+        least = _least(spec)
         with self._lock:
             if not self._labels:
                 self._directions = np.zeros((RECENT_SAMPLES, spec.dim), dtype=np.float32)
@@ -88,6 +93,32 @@ class Recent:
             return Warned(row, "near-duplicate", "it is nearly the same as one of the last samples")
         detail = f"it is nearly the same as a sample that was taught as {known!r}"
         return Warned(row, "label-conflict", detail)
+
+
+def remembered_warnings(
+    served: ServedLearner, latents: Array, samples: Sequence[Sample], told: Collection[int]
+) -> Iterator[Warned]:
+    """Samples that are like an exemplar; rows that were `told` of already are left out.
+
+    Of a large memory, the exemplars of their class and of the one that they were taken for.
+    """
+    rows = [row for row in range(len(samples)) if row not in told]
+    if not rows:
+        return
+    labels = [{samples[row].label, samples[row].predicted or samples[row].label} for row in rows]
+    least = _least(served.spec)
+    for row, found in zip(rows, served.worker.most_alike(latents[rows], labels), strict=True):
+        if found is not None and found.similarity >= least:
+            like = f"it is nearly the same as the remembered sample {found.sample_id}"
+            if found.label == samples[row].label:
+                yield Warned(row, "near-duplicate", like)
+            else:
+                detail = f"{like}, which was taught as {found.label!r}"
+                yield Warned(row, "label-conflict", detail)
+
+
+def _least(spec: LatentSpec) -> float:
+    return SAME_IMAGE if spec.quantised else SAME_LATENT
 
 
 def quality_warnings(items: Sequence[Item], pixels: Mapping[int, UInt8]) -> list[Warned]:

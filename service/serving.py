@@ -23,7 +23,7 @@ from service.bodies import Item
 from service.bulk import Batches
 from service.config import Settings
 from service.corrections import Amendment
-from service.doubts import Warned, quality_warnings
+from service.doubts import Warned, quality_warnings, remembered_warnings
 from service.errors import Problem
 from service.events import Events
 from service.idle import release_when_idle
@@ -162,7 +162,9 @@ class Serving:
         known: StoredAnswer | Reply | None = served.keys.claim(key, digest)
         if known is None:
             try:
-                operation = self._lessons.submit(self._lesson, served, items, samples).result()
+                # Nobody reads the warnings of a job: what they cost is spared.
+                prepare = partial(self._lesson, served, items, samples, answered=False)
+                operation = self._lessons.submit(prepare).result()
                 render = partial(_receipt, served.name, True)
                 job = Job(operation, render, key=key, fingerprint=digest)
                 known = served.worker.submit(job).result()
@@ -334,8 +336,9 @@ class Serving:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     def _lesson(
-        self, served: ServedLearner, items: Sequence[Item], samples: tuple[Sample, ...]
-    ) -> Operation:
+        self, served: ServedLearner, items: Sequence[Item], samples: tuple[Sample, ...],
+        answered: bool = True,
+    ) -> Operation:  # fmt: skip
         doubts: list[Warned] = []
         pictures = Pictures(served.store.thumbnails.budget > 0)
         latents = self._latents(
@@ -343,8 +346,12 @@ class Serving:
             pictures.show,
         )  # fmt: skip
         labels = [sample.label for sample in samples]
-        doubts += served.recent.warnings(latents, labels, served.spec)
+        alike = served.recent.warnings(latents, labels, served.spec)
         tested = self._tested(served.worker.view, latents, samples)
+        told = {one.sample for one in alike}
+        doubts += alike
+        if answered:
+            doubts += remembered_warnings(served, latents, tested, told)
         return Lesson(latents, tested, tuple(doubts), pictures.by_row)
 
     def _latents(

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -47,6 +47,7 @@ IDLE_S = 1.0
 BUILDING_S = 0.02
 FADE_S = 5.0
 WAKE_LIMIT_S = 60.0
+LOOK_LIMIT_S = 0.1
 SOONEST_S = 5.0
 """Rest between snapshots that are only made so that the journal can be shortened."""
 
@@ -198,6 +199,19 @@ class Worker:
                     self._used_at = time.monotonic()
                     return self._learner.nearest(latents, count)
             self.fetched()
+
+    def most_alike(
+        self, latents: Array, labels: Sequence[Collection[str]]
+    ) -> list[Neighbour | None]:
+        """As `Learner.most_alike`; nothing while a long change is made or the learner is away."""
+        if not self._changing.acquire(timeout=LOOK_LIMIT_S):
+            return [None] * len(latents)
+        try:
+            if self._succession.away:
+                return [None] * len(latents)
+            return self._learner.most_alike(latents, labels)
+        finally:
+            self._changing.release()
 
     def fetched(self) -> Published:
         """What answers predictions, after the learner was put away; any thread may wait for it.

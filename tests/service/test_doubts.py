@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 from serving_kit import jpeg, latent, lesson
 
 from edge_cl.types import LatentSpec
@@ -92,3 +92,65 @@ def test_only_the_last_samples_are_compared():
     assert recent.warnings(basis, ["a"] * 300, spec) == []
     assert recent.warnings(basis[:44], ["a"] * 44, spec) == []
     assert [one.kind for one in recent.warnings(basis[299:], ["b"], spec)] == ["label-conflict"]
+
+
+def drawn(kind):
+    """One of four pictures that have nothing in common."""
+    image = Image.new("RGB", (96, 96), ["white", "navy", "khaki", "green"][kind])
+    pen = ImageDraw.Draw(image)
+    if kind == 0:
+        pen.ellipse((15, 15, 80, 80), fill="red", outline="black", width=4)
+    elif kind == 1:
+        for height in range(0, 96, 14):
+            pen.line((0, height, 96, height + 20), fill="white", width=5)
+    elif kind == 2:
+        pen.polygon([(10, 85), (48, 10), (86, 85)], fill="navy")
+    else:
+        for left in range(5, 90, 20):
+            pen.rectangle((left, left, left + 9, 90), fill="black")
+    return image
+
+
+@pytest.fixture
+def remembering(start, extractor):
+    """A service with the learner `m`, which remembers; the list of the last samples is empty."""
+    running = start(extractor)
+    new = {"name": "m", "strategy": "replay", "memory_budget": "512KiB"}
+    assert running.client.post("/v1/learners", json=new).status_code == 201
+    assert told(running, "cup", drawn(0), drawn(1)) == []
+    assert told(running, "pen", drawn(2)) == []
+    return start(extractor)
+
+
+def told(running, label, *images, quality=95):
+    files = [("file", (f"{n}", encoded(one, quality))) for n, one in enumerate(images)]
+    url = "/v1/learners/m/samples"
+    answer = running.client.post(url, files=files, data={"label": label})
+    assert answer.status_code == 201
+    return [(one["sample"], one["kind"], one["detail"]) for one in answer.json()["warnings"]]
+
+
+def test_samples_of_long_ago_are_found_in_the_replay_memory(remembering):
+    (found,) = told(remembering, "cup", drawn(3), drawn(1), quality=80)
+    assert found[:2] == (1, "near-duplicate")
+    assert found[2].endswith("the remembered sample 2")
+    (conflict,) = told(remembering, "mug", drawn(2))
+    assert conflict[1] == "label-conflict"
+    assert "the remembered sample 3, which was taught as 'pen'" in conflict[2]
+
+
+def test_a_sample_is_told_of_once(remembering):
+    assert len(told(remembering, "cup", drawn(1))) == 1
+    assert len(told(remembering, "cup", drawn(1))) == 1
+
+
+def test_what_is_forgotten_is_compared_no_more(remembering):
+    assert remembering.client.delete("/v1/learners/m/samples/1").status_code == 200
+    assert told(remembering, "cup", drawn(0)) == []
+
+
+def test_while_the_learner_is_changed_the_answer_does_not_wait_to_compare(remembering):
+    worker = remembering.serving.registry.get("m").worker
+    latents = np.zeros((1, worker._learner.spec.dim), np.uint8)
+    with worker._changing:
+        assert worker.most_alike(latents, [{"cup"}]) == [None]
