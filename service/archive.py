@@ -6,10 +6,11 @@
     learner.json     how the learner was created
     snapshot         the learner as it was last saved, if it was ever saved
     journal.db       everything it was taught (SQLite)
+    checkpoints/     its named states, if they came along; the only folder
 
 Nothing that an archive says of itself is believed: sizes are checked before anything is
-decompressed, names are compared and never used as paths, every byte is checked against its
-digest. There is no pickle in it.
+decompressed, names are those above or of the one form that checkpoints have, every byte is
+checked against its digest. There is no pickle in it.
 """
 
 from __future__ import annotations
@@ -26,26 +27,37 @@ from typing import IO, Annotated, Literal
 import zstandard
 from pydantic import BaseModel, Field, ValidationError
 
+from service.checkpoints import FILE_RULE
 from service.errors import Problem
 
-__all__ = ["FORMAT", "Bounds", "Listed", "Manifest", "Name", "Packed", "pack", "unpack"]
+__all__ = [
+    "CHECKPOINTS", "FORMAT", "MOST_CHECKPOINTS", "Bounds", "Listed", "Manifest", "Packed", "pack",
+    "unpack",
+]  # fmt: skip
 
 FORMAT = "edge-cl learner"
 BLOCK = tarfile.BLOCKSIZE
 CHUNK_BYTES = 1 << 18
 LARGEST_WINDOW_BYTES = 1 << 23
-LARGEST_MANIFEST_BYTES = 1 << 16
+LARGEST_MANIFEST_BYTES = 1 << 18
 LARGEST_ORIGIN_BYTES = 1 << 20
 
-Name = Literal["learner.json", "snapshot", "journal.db"]
+CHECKPOINTS = "checkpoints"
+MOST_CHECKPOINTS = 1000
+NAMES = rf"^(learner\.json|snapshot|journal\.db|{CHECKPOINTS}/{FILE_RULE})$"
 
 
 class Listed(BaseModel):
     """A file of the archive."""
 
-    name: Name
+    name: Annotated[str, Field(pattern=NAMES)]
     bytes: Annotated[int, Field(ge=0, lt=2**50)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it is a named state."""
+        return self.name.startswith(CHECKPOINTS)
 
 
 class Manifest(BaseModel):
@@ -57,14 +69,14 @@ class Manifest(BaseModel):
     name: str
     exported_at: float
     sequence: Annotated[int, Field(ge=0, lt=10**15)]
-    files: Annotated[list[Listed], Field(max_length=3)]
+    files: Annotated[list[Listed], Field(max_length=3 + MOST_CHECKPOINTS)]
 
 
 @dataclass(frozen=True)
 class Packed:
     """A file to pack: its name, and its content from the start."""
 
-    name: Name
+    name: str
     content: IO[bytes]
 
     def listed(self) -> Listed:
@@ -82,11 +94,14 @@ class Bounds:
     all_bytes
         Everything, unpacked.
     snapshot_bytes
-        The saved learner, which is loaded at once.
+        The saved learner, which is loaded at once; a checkpoint is one, too.
+    checkpoint_bytes
+        All checkpoints.
     """
 
     all_bytes: int
     snapshot_bytes: int
+    checkpoint_bytes: int
 
 
 def pack(manifest: Manifest, files: Sequence[Packed]) -> Iterator[bytes]:
@@ -194,18 +209,24 @@ def _checked(head: bytes, total: int, bounds: Bounds) -> Manifest:
         raise _invalid(f"its files are {', '.join(names) or 'none'}")
     if _total_bytes(len(head), manifest.files) != total:
         raise _invalid("its manifest and its declared size do not agree")
-    most = {
-        "learner.json": LARGEST_ORIGIN_BYTES,
-        "snapshot": bounds.snapshot_bytes,
-        "journal.db": bounds.all_bytes,
-    }
-    for file in manifest.files:
-        if file.bytes > most[file.name]:
-            raise Problem(
-                "too-large",
-                f"{file.name} has {file.bytes:,} bytes, at most {most[file.name]:,} are taken",
-            )
+    _check_sizes(manifest.files, bounds)
     return manifest
+
+
+def _check_sizes(files: Sequence[Listed], bounds: Bounds) -> None:
+    most = {"learner.json": LARGEST_ORIGIN_BYTES, "journal.db": bounds.all_bytes}
+    for file in files:
+        allowed = most.get(file.name, bounds.snapshot_bytes)
+        if file.bytes > allowed:
+            detail = f"{file.name} has {file.bytes:,} bytes, at most {allowed:,} are taken"
+            raise Problem("too-large", detail)
+    checkpoints = sum(file.bytes for file in files if file.is_checkpoint)
+    if checkpoints > bounds.checkpoint_bytes:
+        raise Problem(
+            "too-large",
+            f"its checkpoints have {checkpoints:,} bytes, at most {bounds.checkpoint_bytes:,} are "
+            "taken: export it with ?checkpoints=false, or raise checkpoint_bytes here",
+        )
 
 
 def _next_file(stream: zstandard.ZstdDecompressionReader, expected: str) -> int:
@@ -219,6 +240,7 @@ def _next_file(stream: zstandard.ZstdDecompressionReader, expected: str) -> int:
 
 def _write(stream: zstandard.ZstdDecompressionReader, file: Listed, path: Path) -> None:
     digest, left = hashlib.sha256(), file.bytes
+    path.parent.mkdir(exist_ok=True)
     with path.open("xb") as target:
         while left:
             chunk = _exactly(stream, min(left, CHUNK_BYTES))

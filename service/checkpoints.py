@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import FieldError, Problem
-from service.snapshots import Snapshot, read_snapshot, sync_folder, write_snapshot
+from service.snapshots import (
+    DamagedSnapshot,
+    Snapshot,
+    keep_file,
+    read_snapshot,
+    sync_folder,
+    write_snapshot,
+)
 
-__all__ = ["Checkpoint", "Checkpoints"]
+__all__ = ["FILE_RULE", "Checkpoint", "Checkpoints"]
+
+log = logging.getLogger("edge_cl.store")
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "1 to 64 letters, digits, dots, dashes or underscores, not starting with a dot or dash"
 FILE = re.compile(r"(\d{15})-(.+)\.checkpoint")
+FILE_RULE = rf"[0-9]{{15}}-{NAME.pattern}\.checkpoint"
+"""What the name of a file that comes from elsewhere may be."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,28 @@ class Checkpoints:
     def read(self, one: Checkpoint) -> Snapshot:
         """The state; DamagedSnapshot when a byte of it changed."""
         return read_snapshot(self._path(one.name, one.version), one.version)
+
+    def keep_all(self, folder: Path) -> list[str]:
+        """Keep every checkpoint that can be read in another folder; returns the files' names."""
+        kept = []
+        for one in reversed(self.all()):
+            source = self._path(one.name, one.version)
+            target = folder / source.name
+            try:
+                folder.mkdir(exist_ok=True)
+                keep_file(source, target)
+                read_snapshot(target, one.version)
+            except (DamagedSnapshot, FileNotFoundError) as error:
+                # Deleted a moment ago, or no longer what was written: nobody misses it elsewhere.
+                log.error("checkpoint %s is left out: %s", source, error)
+                target.unlink(missing_ok=True)
+            else:
+                kept.append(source.name)
+        return kept
+
+    def date(self, one: Checkpoint, created_at: float) -> None:
+        """Say when a checkpoint was made, if not when its file was written."""
+        os.utime(self._path(one.name, one.version), (created_at, created_at))
 
     def delete(self, name: str) -> None:
         """Delete a checkpoint; Problem when there is none."""

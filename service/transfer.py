@@ -19,14 +19,25 @@ from pydantic import TypeAdapter, ValidationError
 
 import edge_cl
 from edge_cl.errors import EdgeCLError
-from service.archive import FORMAT, Bounds, Manifest, Name, Packed, pack, unpack
+from edge_cl.learner import Learner
+from service.archive import (
+    CHECKPOINTS,
+    FORMAT,
+    MOST_CHECKPOINTS,
+    Bounds,
+    Manifest,
+    Packed,
+    pack,
+    unpack,
+)
+from service.checkpoints import Checkpoint
 from service.config import Settings
 from service.errors import Problem
 from service.foreign import check_foreign
 from service.journal import JournalError, connect
 from service.records import Keep
 from service.registry import Registry, ServedLearner
-from service.snapshots import keep_file, snapshot_name
+from service.snapshots import DamagedSnapshot, keep_file, snapshot_name
 from service.store import Origin, Store
 
 if TYPE_CHECKING:
@@ -34,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mover", "Parcel"]
 
-NAMES: tuple[Name, ...] = ("learner.json", "snapshot", "journal.db")
+NAMES = ("learner.json", "snapshot", "journal.db")
 COPY_ATTEMPTS = 3
 SAVE_LIMIT_S = 60.0
 MARGIN_BYTES = 8 * 1024 * 1024
@@ -78,13 +89,21 @@ class Mover:
         self._extractor = extractor
         self._exporting = threading.Lock()
 
-    def parcel(self, served: ServedLearner) -> Parcel:
+    def parcel(self, served: ServedLearner, checkpoints: bool = True) -> Parcel:
         """Everything of a learner, as it is now; teaching goes on meanwhile.
+
+        Parameters
+        ----------
+        served
+            The learner.
+        checkpoints
+            Whether its named states come along.
 
         Raises
         ------
         Problem
-            ``busy`` while another learner is copied, ``disk-full``.
+            ``busy`` while another learner is copied, ``conflict`` for more checkpoints than
+            an archive takes, ``disk-full``.
         """
         if not self._exporting.acquire(blocking=False):
             raise Problem("busy", "another learner is being exported")
@@ -95,7 +114,7 @@ class Mover:
                 served.worker.save_now().result(SAVE_LIMIT_S)
             with self.draft("export") as folder:
                 self._check_disk(served.store.journal.path.stat().st_size)
-                return _parcel(served, folder)
+                return _parcel(served, folder, checkpoints)
         except (OSError, sqlite3.Error) as error:
             raise Problem("disk-full", f"the learner cannot be copied: {error}") from error
         finally:
@@ -137,7 +156,11 @@ class Mover:
         """
         settings = self._settings
         most = int(settings.max_import_bytes)
-        bounds = Bounds(most, int(settings.learners_budget) + SNAPSHOT_MARGIN_BYTES)
+        bounds = Bounds(
+            most,
+            int(settings.learners_budget) + SNAPSHOT_MARGIN_BYTES,
+            int(settings.checkpoint_bytes),
+        )
         try:
             self._check_disk(0)
             manifest = unpack(archive, draft, bounds)
@@ -194,17 +217,18 @@ class Mover:
             store.close()
 
 
-def _parcel(served: ServedLearner, folder: Path) -> Parcel:
+def _parcel(served: ServedLearner, folder: Path, with_checkpoints: bool) -> Parcel:
     store = served.store
+    # Before the journal is copied, which then has all that led to them.
+    checkpoints = _kept_checkpoints(store, folder) if with_checkpoints else []
     for _ in range(COPY_ATTEMPTS):
         sequence = store.keep_snapshot(folder / "snapshot")
         if _copied(store.journal.path, folder / "journal.db") <= sequence:
             break
         # Meanwhile two snapshots were saved, and the journal was shortened beyond this one.
     keep_file(store.folder / "learner.json", folder / "learner.json")
-    files = tuple(
-        Packed(name, (folder / name).open("rb")) for name in NAMES if (folder / name).exists()
-    )
+    names = [name for name in NAMES if (folder / name).exists()] + checkpoints
+    files = tuple(Packed(name, (folder / name).open("rb")) for name in names)
     manifest = Manifest(
         format=FORMAT,
         version=1,
@@ -215,6 +239,18 @@ def _parcel(served: ServedLearner, folder: Path) -> Parcel:
         files=[file.listed() for file in files],
     )
     return Parcel(manifest, files)
+
+
+def _kept_checkpoints(store: Store, folder: Path) -> list[str]:
+    count = len(store.checkpoints.all())
+    if count > MOST_CHECKPOINTS:
+        raise Problem(
+            "conflict",
+            f"the learner has {count:,} checkpoints, an archive takes at most "
+            f"{MOST_CHECKPOINTS:,}: delete some, or leave them out with ?checkpoints=false",
+        )
+    kept = store.checkpoints.keep_all(folder / CHECKPOINTS)
+    return [f"{CHECKPOINTS}/{name}" for name in kept[:MOST_CHECKPOINTS]]
 
 
 def _copied(journal: Path, target: Path) -> int:
@@ -249,7 +285,24 @@ def _checked(store: Store, manifest: Manifest, known_damages: int) -> int:
         raise _unusable(f"its learner has {used:,} bytes, its memory budget is {allowed:,}")
     if learner.spec != store.origin.spec:
         raise _unusable("learner.json and the saved learner are not of the same learner")
+    for one in store.checkpoints.all():
+        _check_checkpoint(store, one)
     return allowed
+
+
+def _check_checkpoint(store: Store, one: Checkpoint) -> None:
+    """Refuse a checkpoint that could not be gone back to, or that is of another learner."""
+    try:
+        saved = store.checkpoints.read(one)
+        learner = Learner.from_bytes(saved.body)
+    except (DamagedSnapshot, *UNREADABLE) as error:
+        raise _unusable(f"checkpoint {one.name}: {error}") from error
+    used, allowed = sum(learner.ledger().values()), learner.memory_budget
+    if learner.spec != store.origin.spec or one.version > store.journal.last_sequence:
+        raise _unusable(f"checkpoint {one.name} is not of this learner's past")
+    if used > allowed:
+        raise _unusable(f"checkpoint {one.name} has {used:,} bytes of {allowed:,} that it may have")
+    store.checkpoints.date(one, saved.written_at)
 
 
 def _unusable(reason: str) -> Problem:

@@ -149,10 +149,12 @@ class AsyncClient:
         path: str | os.PathLike[str],
         *,
         format: str = "archive",  # noqa: A002
+        checkpoints: bool = True,
     ) -> int:
         """Write the learner and all that it was taught to one file; see `Client.export`."""
         return await asyncio.to_thread(
-            self._with_blocking, lambda one: one.export(path, format=format)
+            self._with_blocking,
+            lambda one: one.export(path, format=format, checkpoints=checkpoints),
         )
 
     async def import_learner(self, path: str | os.PathLike[str], name: str | None = None) -> Json:

@@ -148,7 +148,13 @@ class Client:
     job = _blocking(uploads.job)
     cancel_job = _blocking(uploads.cancel_job)
 
-    def export(self, path: str | os.PathLike[str], *, format: str = "archive") -> int:  # noqa: A002
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "archive",  # noqa: A002
+        checkpoints: bool = True,
+    ) -> int:
         """Write the learner and all that it was taught to one file; returns its bytes.
 
         The file is there whole or not at all.
@@ -159,8 +165,11 @@ class Client:
             Where to.
         format
             ``archive`` for `import_learner`, ``onnx`` for a model that any runtime serves.
+        checkpoints
+            Whether the named checkpoints come along in an archive.
         """
-        asked = {"format": format}
+        # Not said unless it must be: a service of before has them stay at home anyway.
+        asked = {"format": format, **({} if checkpoints else {"checkpoints": "false"})}
         return download(self._http, f"/v1/learners/{self.learner}/export", asked, Path(path))
 
     def import_learner(self, path: str | os.PathLike[str], name: str | None = None) -> Json:

@@ -19,14 +19,22 @@ from edge_cl.commands.connection import Connection, with_connection
     show_default=True,
     help="'onnx' is extractor and head as one model, which predicts in any runtime.",
 )
+@click.option(
+    "--checkpoints/--no-checkpoints",
+    default=True,
+    show_default=True,
+    help="Whether the named checkpoints come along in an archive.",
+)
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @with_connection
-def export_learner(connection: Connection, file: Path, kind: str, force: bool) -> None:
+def export_learner(
+    connection: Connection, file: Path, kind: str, checkpoints: bool, force: bool
+) -> None:
     """Write a learner and all that it was taught to FILE, for `edge-cl import`."""
     if file.exists() and not force:
         raise click.UsageError(f"{file} exists: name another file, or add --force")
     with connection.client() as client:
-        size = client.export(file, format=kind)
+        size = client.export(file, format=kind, checkpoints=checkpoints)
     click.echo(f"{file}: learner {connection.learner}, {size:,} bytes", err=True)
 
 

@@ -46,6 +46,9 @@ async def export_learner(
         Literal["archive", "onnx"],
         Query(alias="format", description="`onnx`: extractor and head as one model."),
     ] = "archive",
+    checkpoints: Annotated[
+        bool, Query(description="Of an archive: whether the named checkpoints come along.")
+    ] = True,
 ) -> Response:
     """Send a learner and all that it was taught as one archive, or what it knows as a model."""
     serving = serving_of(request)
@@ -54,7 +57,7 @@ async def export_learner(
         version, content = await serving.read(partial(serving.mover.model, served))
         headers = {"Content-Disposition": f'attachment; filename="{learner}-{version}.onnx"'}
         return Response(content, headers=headers, media_type=MODEL)
-    parcel = await serving.read(partial(serving.mover.parcel, served))
+    parcel = await serving.read(partial(serving.mover.parcel, served, checkpoints))
     name = f"{learner}-{parcel.manifest.sequence}.edge-cl.tar.zst"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(parcel.pieces(), headers=headers, media_type=ARCHIVE)

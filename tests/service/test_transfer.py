@@ -18,7 +18,7 @@ import zstandard
 from serving_kit import DIM, Running, add_learner, jpeg, latent, lesson, settings_for
 
 from service import transfer
-from service.archive import LARGEST_WINDOW_BYTES, Manifest
+from service.archive import LARGEST_MANIFEST_BYTES, LARGEST_WINDOW_BYTES, Manifest
 from service.snapshots import KEPT
 
 FILES = ["learner.json", "snapshot", "journal.db"]
@@ -294,7 +294,7 @@ def with_more_behind(files):
         (manifest_with(format="another"), "manifest cannot be used"),
         (manifest_with(sequence=-1), "manifest cannot be used"),
         (manifest_with(sequence=3), "cannot be read"),
-        (manifest_with(name="x" * 70_000), "manifest has"),
+        (manifest_with(name="x" * LARGEST_MANIFEST_BYTES), "manifest has"),
         (with_file("learner.json", b"{}"), "learner.json"),
         (with_file("learner.json", b"\xff"), "learner.json"),
         (with_file("snapshot", b"no snapshot"), "cannot be read"),
@@ -439,7 +439,7 @@ def test_a_large_learner_is_moved_in_little_memory(tmp_path):
     tracemalloc.start()
     with (tmp_path / "archive").open("wb") as archive:
         archive.writelines(pack(manifest, files))
-    unpack(tmp_path / "archive", out, Bounds(2 * size, size))
+    unpack(tmp_path / "archive", out, Bounds(2 * size, size, 0))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     for file in files:
