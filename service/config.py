@@ -178,6 +178,12 @@ class Settings(BaseSettings):
     journal_bytes: Size = Field(
         ByteSize(256 * MIB), description="Disk kept for a learner's journal of samples."
     )
+    undo_learn_s: float = Field(
+        2.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="A state to undo from is saved after so many seconds of learning; 0 for none.",
+    )
     undo_operations: PositiveInt = Field(
         2000, description="Most operations that are learned again to go back to a version."
     )

@@ -79,8 +79,8 @@ class History:
     ----------
     empty
         Makes the learner that has learned nothing.
-    journal, snapshots, checkpoints
-        Where states and operations are.
+    journal, snapshots, waypoints, checkpoints
+        Where states and operations are; nothing relies on the waypoints.
     near
         File for the state a little before the last version that was made again, so that
         the next steps back are short; nothing relies on it.
@@ -93,6 +93,7 @@ class History:
         empty: Callable[[], Learner],
         journal: Journal,
         snapshots: Snapshots,
+        waypoints: Snapshots,
         checkpoints: Checkpoints,
         near: Path,
         most: int,
@@ -100,6 +101,7 @@ class History:
         self._empty = empty
         self._journal = journal
         self._snapshots = snapshots
+        self._waypoints = waypoints
         self._checkpoints = checkpoints
         self.most = most
         self._near_path = near
@@ -153,7 +155,7 @@ class History:
     def _reach(self) -> Reach:
         voided = self._journal.voided()
         return Reach(
-            self._snapshots.sequences(),
+            self._snapshots.sequences() + self._waypoints.sequences(),
             [one.version for one in self._checkpoints.all()] + [self._near or 0],
             [sequence for sequence in self._journal.restores() if sequence not in voided],
             self._journal.fact("retired_sequence"),
@@ -180,7 +182,8 @@ class History:
         if version == self._near:
             with contextlib.suppress(DamagedSnapshot):
                 yield read_snapshot(self._near_path, version).body
-        yield from _read(self._snapshots.read, version)
+        for saved in (self._waypoints, self._snapshots):
+            yield from _read(saved.read, version)
 
     def _continued(self, learner: Learner, base: int, version: int) -> Learner:
         voided, succession = self._journal.voided(), Succession(learner)

@@ -368,6 +368,7 @@ class Registry:
             settings.group_requests,
             settings.snapshot_operations,
             settings.snapshot_interval_s,
+            settings.undo_learn_s,
             settings.idle_unload_s,
         )
         queue = Queue(settings.queue_requests, int(settings.queue_bytes))

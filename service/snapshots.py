@@ -1,4 +1,4 @@
-"""Saved learners: one file each, checked when read, the last two kept."""
+"""Saved learners: one file each, checked when read, the last few kept."""
 
 from __future__ import annotations
 
@@ -66,10 +66,13 @@ class Snapshots:
     ----------
     folder
         Where they lie; created if it is missing.
+    kept
+        So many files, the newest.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: int = KEPT) -> None:
         self._folder = folder
+        self._kept = kept
         folder.mkdir(parents=True, exist_ok=True)
         for half_written in folder.glob("*.part"):
             half_written.unlink()
@@ -82,8 +85,14 @@ class Snapshots:
     def write(self, sequence: int, next_id: int, body: bytes, record: bytes = b"") -> None:
         """Save durably, then drop the oldest."""
         write_snapshot(self._path(sequence), sequence, next_id, body, record)
-        for old in self.sequences()[KEPT:]:
+        for old in self.sequences()[self._kept :]:
             self._path(old).unlink(missing_ok=True)
+
+    def drop_through(self, sequence: int) -> None:
+        """Delete those of this operation and earlier ones."""
+        for old in self.sequences():
+            if old <= sequence:
+                self._path(old).unlink(missing_ok=True)
 
     def read(self, sequence: int) -> Snapshot:
         """The snapshot of `sequence`; DamagedSnapshot when a byte of it changed."""

@@ -166,10 +166,14 @@ class Store:
             self.catalogue = Catalogue(self.journal.path)
             past = past or Past()
             self.checkpoints = Checkpoints(folder / "checkpoints", past.checkpoint_bytes)
+            self._waypoints = Snapshots(folder / "waypoints")
+            # What was made with operations that are lost is not what serves now.
+            self._waypoints.drop_through(max((one.last for one in self.damages), default=0))
             self.history = History(
                 self.origin.create,
                 self.journal,
                 self._snapshots,
+                self._waypoints,
                 self.checkpoints,
                 folder / "near.snapshot",
                 past.operations,
@@ -225,6 +229,10 @@ class Store:
         self.saved_sequence = sequence
         self.snapshot_at = time.time()
 
+    def save_waypoint(self, sequence: int, next_id: int, body: bytes) -> None:
+        """Write a state from which undo can start; any thread may."""
+        self._waypoints.write(sequence, next_id, body)
+
     def keep_snapshot(self, target: Path) -> int:
         """Keep the newest readable snapshot as `target`; returns how far it reaches.
 
@@ -245,7 +253,7 @@ class Store:
     def reach(self) -> Reach:
         """Which versions a way leads to; any thread may ask."""
         return Reach(
-            self._snapshots.sequences(),
+            self._snapshots.sequences() + self._waypoints.sequences(),
             [one.version for one in self.checkpoints.all()],
             self.catalogue.restores(),
             self.catalogue.facts()["retired_sequence"],

@@ -38,6 +38,7 @@ from service.operations import ChangeStrategy, FinishChange, Lesson, Operation
 from service.records import Entry
 from service.reporter import Reporter
 from service.store import Store
+from service.waypoints import Waypoints
 
 __all__ = ["Pace", "View", "Worker"]
 
@@ -62,6 +63,8 @@ class Pace:
         Most requests in one commit.
     snapshot_operations, snapshot_interval_s
         A snapshot is due after so many operations, or after that time.
+    undo_learn_s
+        Seconds of learning after which a state to undo from is saved; 0 for none.
     idle_unload_s
         The learner is put away when it was not used for so long; 0 for never.
     """
@@ -69,6 +72,7 @@ class Pace:
     group_requests: int = 64
     snapshot_operations: int = 1000
     snapshot_interval_s: float = 300.0
+    undo_learn_s: float = 2.0
     idle_unload_s: float = 0.0
 
 
@@ -168,6 +172,7 @@ class Worker:
         self._saved_at = time.monotonic()
         self._saver = ThreadPoolExecutor(1, thread_name_prefix=f"save-{self.name}")
         self._saving: Future[None] | None = None
+        self._waypoints = Waypoints(pace.undo_learn_s, self._saver, store.save_waypoint)
         self._wishes: deque[Future[None]] = deque()
         self._wakings: deque[Future[Published]] = deque()
         self._used_at = time.monotonic()
@@ -433,6 +438,7 @@ class Worker:
             job.reply.set_exception(problem)
 
     def _learn(self, job: Job, entry: Entry, reply: Reply) -> None:
+        begun = time.perf_counter()
         try:
             with self._meters.learn.labels(self.name).time(), self._changing:
                 self._succession.apply(entry.operation, entry.sequence, entry.first_id)
@@ -449,9 +455,18 @@ class Worker:
             self._change_failure = None
         self._sequence = entry.sequence
         self._unpublished = True
+        self._pass_waypoint(entry, time.perf_counter() - begun)
         self._meters.learned.labels(self.name).inc(len(entry.operation.samples))
         if job.until_learned:
             self._waiting.append((job, reply))
+
+    def _pass_waypoint(self, entry: Entry, learned_s: float) -> None:
+        # A state has no room for a learner that is being built, and one copy is enough.
+        saving = self._saving is not None and not self._saving.done()
+        if self._succession.change is None and not saving:
+            next_id = entry.first_id + len(entry.operation.samples)
+            state = self._learner.to_bytes
+            self._waypoints.passed(learned_s, entry.sequence, next_id, state)
 
     def _advance_change(self) -> None:
         """Bring the change of strategy that is under way, if there is one, nearer to its end."""
