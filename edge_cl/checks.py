@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_cl.corrections import Recall
 from edge_cl.errors import BudgetExceeded, Conflict, ContextRequired
 from edge_cl.learner import Learner
+from edge_cl.recall import Recall
 from edge_cl.types import Float32, LatentSpec
 
 

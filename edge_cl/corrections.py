@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from edge_cl.errors import Conflict, InvalidInput, InvalidLabel, NotFound
 from edge_cl.latents import checked_latents
 from edge_cl.names import VACANT, NameTable, checked_name
+from edge_cl.recall import NOTHING, Correction, Found, Recall
 from edge_cl.types import NO_CONTEXT, Array, Batch, Bool, Float32, Int64
 from edge_cl.unknown import ClassStatistics
 
@@ -23,60 +23,7 @@ if TYPE_CHECKING:
     from edge_cl.strategy import Strategy
     from edge_cl.types import LatentSpec
 
-__all__ = ["Correctable", "Correction", "Recall"]
-
-
-@dataclass(frozen=True)
-class Correction:
-    """What a correction does.
-
-    Parameters
-    ----------
-    samples
-        Samples that it concerns.
-    exact
-        Whether the learner is then, to rounding, the one that was taught so from the start.
-    """
-
-    samples: int
-    exact: bool
-
-
-@dataclass(frozen=True)
-class Recall:
-    """Taught samples that somebody still has, who gives them back to have them corrected.
-
-    Parameters
-    ----------
-    ids
-        N sample ids.
-    labels, contexts
-        N, as the learner has them now.
-    latents
-        (N, D), as they were taught; None where they are no longer known.
-    """
-
-    ids: tuple[int, ...]
-    labels: tuple[str, ...]
-    contexts: tuple[str | None, ...]
-    latents: Array | None = None
-
-    def row(self, sample_id: int) -> int | None:
-        """Where a sample stands, or None."""
-        return self.ids.index(sample_id) if sample_id in self.ids else None
-
-
-NOTHING = Recall((), (), ())
-
-
-@dataclass(frozen=True)
-class Found:
-    """Samples to be corrected, and whether every latent is the one that was taught."""
-
-    batch: Batch
-    original: bool
-    whole: bool = True
-    """Whether every latent is known at all."""
+__all__ = ["Correctable"]
 
 
 class Correctable:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_cl.corrections import Correction
+from edge_cl.recall import Correction
 from service.changes import Succession
 from service.conditions import check_expected
 from service.jobs import Job, Receipt, Reply

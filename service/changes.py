@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from edge_cl.corrections import Correction
 from edge_cl.errors import Conflict, EdgeCLError
 from edge_cl.learner import Learner
+from edge_cl.recall import Correction
 from service.operations import ChangeStrategy, FinishChange, Operation, decode
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import zstandard
 
-from edge_cl.corrections import Correction, Recall
 from edge_cl.learner import Learner
+from edge_cl.recall import Correction, Recall
 from edge_cl.types import Array
 
 __all__ = [

@@ -17,7 +17,7 @@ from service.bodies import Item
 
 if TYPE_CHECKING:
     from service.operations import Sample
-    from service.registry import ServedLearner
+    from service.served import ServedLearner
 
 __all__ = ["Recent", "Warned", "quality_warnings", "remembered_warnings"]
 

@@ -11,7 +11,7 @@ from edge_cl.types import Array
 from service.answered import Answered
 from service.bodies import Item
 from service.errors import Problem
-from service.registry import ServedLearner
+from service.served import ServedLearner
 from service.tensors import InferenceRequest, Tensor, Wish
 
 __all__ = ["answered", "items_of", "metadata", "outputs_of"]

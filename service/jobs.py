@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from edge_cl.corrections import Correction
+from edge_cl.recall import Correction
 from service.corrections import Deny
 from service.errors import Problem
 from service.operations import Lesson, Operation

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_cl.corrections import Recall
+from edge_cl.recall import Recall
 from edge_cl.types import Array, LatentSpec
 from service.operations import Lesson, decode
 

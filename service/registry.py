@@ -12,36 +12,27 @@ import sqlite3
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_cl.errors import EdgeCLError, ExtractorMismatch
-from edge_cl.frontends import Frontend, frontend
-from edge_cl.types import LatentSpec
 from service.ballast import Ballast
 from service.conditions import check_expected
 from service.config import ConfigError, Settings
-from service.doubts import Recent
 from service.errors import FieldError, Problem
 from service.events import Events
-from service.jobs import Job, Queue, Reply
+from service.jobs import Job, Reply
 from service.journal import JournalError
-from service.keys import IdempotencyKeys
-from service.latency import Latencies
 from service.meters import Meters
 from service.operations import ChangeStrategy, Operation, SetBudget
-from service.predictions import PredictionLog
-from service.records import Keep, Past
+from service.served import ServedLearner, open_learner
 from service.snapshots import sync_folder
-from service.store import Origin, Store
-from service.worker import Pace, Worker
+from service.store import Origin
 
 if TYPE_CHECKING:
     from edge_cl.extractor import Extractor
 
-__all__ = ["DEFAULT", "Registry", "ServedLearner"]
+__all__ = ["DEFAULT", "Registry", "take_folder"]
 
 log = logging.getLogger("edge_cl.registry")
 
@@ -51,53 +42,6 @@ DISK = (JournalError, sqlite3.OperationalError, OSError)
 UNREADABLE = (*DISK, EdgeCLError, sqlite3.Error, ValueError, KeyError, TypeError)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "1 to 64 letters, digits, dots, dashes or underscores, not starting with a dot or dash"
-
-
-@dataclass(frozen=True)
-class ServedLearner:
-    """A learner with everything that serves it."""
-
-    name: str
-    store: Store
-    worker: Worker
-    keys: IdempotencyKeys
-    predictions: PredictionLog
-    recent: Recent
-    latencies: Latencies = field(default_factory=Latencies)
-
-    @property
-    def spec(self) -> LatentSpec:
-        """What its latents are."""
-        return self.store.origin.spec
-
-    @cached_property
-    def frontend(self) -> Frontend | None:
-        """What makes its latents of recordings, if anything does."""
-        described = self.store.origin.frontend
-        if described is None:
-            return None
-        options = {name: value for name, value in described.items() if name != "name"}
-        return frontend(described["name"], options)
-
-    def set_thumbnail_budget(self, budget: int) -> None:
-        """Keep small pictures of what is taught and asked in so many bytes; with 0, none.
-
-        Raises
-        ------
-        Problem
-            If that cannot be written down.
-        """
-        try:
-            self.store.set_thumbnail_budget(budget)
-        except OSError as error:
-            raise Problem("disk-full", f"the budget was not changed: {error}") from error
-        if not budget:
-            self.predictions.drop_thumbnails()
-
-    def close(self) -> None:
-        """Answer what waits, save, let go."""
-        self.worker.stop()
-        self.store.close()
 
 
 class Registry:
@@ -359,28 +303,8 @@ class Registry:
             )
 
     def _opened(self, folder: Path) -> ServedLearner:
-        settings = self._settings
-        keep = Keep(settings.idempotency_keys, settings.idempotency_hours * 3600)
         self._check_extractor(Origin.read(folder))
-        past = Past(settings.undo_operations, int(settings.checkpoint_bytes))
-        store = Store(folder, keep, int(settings.journal_bytes), past)
-        pace = Pace(
-            settings.group_requests,
-            settings.snapshot_operations,
-            settings.snapshot_interval_s,
-            settings.undo_learn_s,
-            settings.idle_unload_s,
-        )
-        queue = Queue(settings.queue_requests, int(settings.queue_bytes))
-        worker = Worker(store, queue, pace, self.ballast, self._meters, self._events)
-        worker.start()
-        keys = IdempotencyKeys(store.catalogue, keep.seconds)
-        predictions = PredictionLog(
-            settings.predictions_kept,
-            int(settings.predictions_bytes),
-            settings.predictions_hours * 3600,
-        )
-        return ServedLearner(folder.name, store, worker, keys, predictions, Recent())
+        return open_learner(folder, self._settings, self.ballast, self._meters, self._events)
 
     def _try_to_open(self, folder: Path) -> bool:
         """Open a learner; returns whether a later attempt may have more luck."""
@@ -433,22 +357,3 @@ def take_folder(folder: Path) -> int:
         os.close(descriptor)
         raise ConfigError(f"data folder {folder} is in use by another service") from error
     return descriptor
-
-
-def extractor_summary(extractor: Extractor | None) -> dict[str, Any] | None:
-    """What clients are told of the extractor."""
-    if extractor is None:
-        return None
-    manifest = extractor.manifest
-    return {
-        "id": manifest.id,
-        "sha256": manifest.sha256,
-        "input_height": manifest.input_height,
-        "input_width": manifest.input_width,
-        "dim": manifest.dim,
-        "scale": manifest.scale,
-        "zero_point": manifest.zero_point,
-        "licence": manifest.licence,
-        "provider": extractor.provider,
-        "loaded": extractor.loaded,
-    }

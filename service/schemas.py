@@ -10,8 +10,6 @@ __all__ = [
     "Classes",
     "ExperienceEnded",
     "InferenceError",
-    "JobList",
-    "JobNote",
     "KeyList",
     "KeyMade",
     "LearnerChange",
@@ -222,38 +220,6 @@ class Predictions(BaseModel):
 
     predictions: list[PredictionNote]
     model_version: int
-
-
-class JobFault(BaseModel):
-    """A sample of an upload that cannot be used."""
-
-    place: str
-    detail: str
-
-
-class JobNote(BaseModel):
-    """An upload that is taught as a job."""
-
-    id: str
-    learner: str
-    kind: str = Field(description="`zip` or `ndjson`.")
-    samples: int
-    state: str = Field(description="`waiting`, `running`, `done`, `failed` or `cancelled`.")
-    reason: str | None = Field(description="Why it cannot go on at present, or has ended.")
-    taught: int
-    refused: int = Field(description="Samples that cannot be used.")
-    faults: list[JobFault] = Field(description="The first twenty of these.")
-    version: int = Field(description="A prediction of this version knows what was taught.")
-    progress: float
-    eta_s: float | None = Field(description="Seconds left at the present rate; null until known.")
-    created_at: float
-    ended_at: float | None
-
-
-class JobList(BaseModel):
-    """All jobs, the oldest first."""
-
-    jobs: list[JobNote]
 
 
 class SampleNote(BaseModel):

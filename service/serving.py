@@ -8,9 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import Request
 
@@ -22,7 +21,6 @@ from service.archives import BatchLimits
 from service.bodies import Item
 from service.bulk import Batches
 from service.config import Settings
-from service.corrections import Amendment
 from service.doubts import Warned, quality_warnings, remembered_warnings
 from service.errors import Problem
 from service.events import Events
@@ -41,8 +39,10 @@ from service.operations import (
 )
 from service.outcomes import by_context, tallied, tested
 from service.predictions import Feedback, Question
+from service.receipts import written_receipt
 from service.records import StoredAnswer
-from service.registry import Registry, ServedLearner
+from service.registry import Registry
+from service.served import ServedLearner
 from service.thumbnails import Pictures
 from service.transfer import Mover
 from service.worker import View
@@ -165,7 +165,7 @@ class Serving:
                 # Nobody reads the warnings of a job: what they cost is spared.
                 prepare = partial(self._lesson, served, items, samples, answered=False)
                 operation = self._lessons.submit(prepare).result()
-                render = partial(_receipt, served.name, True)
+                render = partial(written_receipt, served.name, True)
                 job = Job(operation, render, key=key, fingerprint=digest)
                 known = served.worker.submit(job).result()
             finally:
@@ -269,7 +269,7 @@ class Serving:
         def operation() -> Operation:
             return feedback.operation(served.predictions.get(prediction_id))
 
-        render = partial(_receipt, served.name, True, prediction_id=prediction_id)
+        render = partial(written_receipt, served.name, True, prediction_id=prediction_id)
         try:
             # No client can send this key: it has a character that no header may have.
             key = f"feedback\n{prediction_id}"
@@ -321,7 +321,7 @@ class Serving:
                 return Repeated(known.status, known.body)
         try:
             operation = await self._run(self._lessons, prepare)
-            render = render or partial(_receipt, served.name, until_learned)
+            render = render or partial(written_receipt, served.name, until_learned)
             job = Job(operation, render, until_learned, key, digest, expected)
             reply = served.worker.submit(job)
         except BaseException:
@@ -388,18 +388,3 @@ def serving_of(request: Request) -> Serving:
     """The service that a request came to."""
     serving: Serving = request.app.state.serving
     return serving
-
-
-def _receipt(learner: str, until_learned: bool, receipt: Receipt, **beside: str) -> Reply:
-    content: dict[str, Any] = {"learner": learner, "version": receipt.version}
-    status, operation = 200, receipt.operation
-    if isinstance(operation, Amendment) and receipt.correction is not None:
-        status = operation.status
-        content |= {"operation": operation.kind, **operation.note, **asdict(receipt.correction)}
-    if isinstance(operation, Lesson):
-        status = 201 if until_learned else 202
-        content |= {"accepted": len(receipt.ids), "ids": list(receipt.ids)}
-        content["predicted"] = [sample.predicted for sample in operation.samples]
-        content["warnings"] = [asdict(warned) for warned in operation.warnings]
-    content |= {"durable": True, "learned": until_learned, **beside}
-    return Reply(status, json.dumps(content))

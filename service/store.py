@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_cl import strategies
-from edge_cl.corrections import Recall
 from edge_cl.errors import CheckpointError, EdgeCLError, MissingExtra
 from edge_cl.learner import Learner
 from edge_cl.monitoring import Monitor
+from edge_cl.recall import Recall
 from edge_cl.types import LatentSpec
 from service.catalogue import Catalogue
 from service.changes import Succession

@@ -36,7 +36,8 @@ from service.errors import Problem
 from service.foreign import check_foreign
 from service.journal import JournalError, connect
 from service.records import Keep
-from service.registry import Registry, ServedLearner
+from service.registry import Registry
+from service.served import ServedLearner
 from service.snapshots import DamagedSnapshot, keep_file, snapshot_name
 from service.store import Origin, Store
 

@@ -15,7 +15,7 @@ from service.bulk_job import BulkJob
 from service.errors import Problem
 from service.intake import Body
 from service.latents import checked_text
-from service.registry import ServedLearner
+from service.served import ServedLearner
 from service.serving import Serving, serving_of
 
 __all__ = ["receive_upload", "upload_kind"]

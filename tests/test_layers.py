@@ -24,6 +24,7 @@ LAYERS = (
         "edge_cl.frontends",
         "edge_cl.latents",
         "edge_cl.names",
+        "edge_cl.recall",
     },
     {"edge_cl.generator", "edge_cl.isolation", "edge_cl.tail"},
     {"edge_cl.strategy"},

@@ -8,10 +8,11 @@
 'cup'
 
 `AsyncClient` has the same methods, to be awaited. Every call is described once
-(`api`, `correcting`, `scores`, `uploads`) and its answer read by plain functions;
-only the clients themselves talk to the network. What is taught carries an idempotency key, so
-that a call may be repeated until it is answered without teaching the same
-sample twice; `OfflineQueue` keeps it on the device's disk until then.
+(`api`, `administration`, `correcting`, `scores`, `uploads`) and its answer read by
+plain functions; only the clients themselves talk to the network. What is taught
+carries an idempotency key, so that a call may be repeated until it is answered
+without teaching the same sample twice; `OfflineQueue` keeps it on the device's
+disk until then.
 """
 
 from edge_cl.client.answers import Predicted, ServiceProblem, ServiceUnreachable, Taught

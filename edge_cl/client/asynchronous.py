@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from edge_cl.client import api, correcting, scores, uploads
+from edge_cl.client import administration, api, correcting, scores, uploads
 from edge_cl.client.answers import Json, problem_of, unreachable
 from edge_cl.client.calls import AnswerT, Call
 from edge_cl.client.events import Event, Following, cut_off
@@ -114,17 +114,17 @@ class AsyncClient:
     thumbnail = _awaited(api.thumbnail)
     prediction_thumbnail = _awaited(api.prediction_thumbnail)
     state = _awaited(api.state)
-    change = _awaited(api.change)
-    learners = _awaited(api.learners)
-    create_learner = _awaited(api.create_learner)
-    delete_learner = _awaited(api.delete_learner)
-    keys = _awaited(api.keys)
-    add_key = _awaited(api.add_key)
-    revoke_key = _awaited(api.revoke_key)
-    ready = _awaited(api.ready)
-    service = _awaited(api.service)
-    strategies = _awaited(api.strategies)
-    strategy = _awaited(api.strategy)
+    change = _awaited(administration.change)
+    learners = _awaited(administration.learners)
+    create_learner = _awaited(administration.create_learner)
+    delete_learner = _awaited(administration.delete_learner)
+    keys = _awaited(administration.keys)
+    add_key = _awaited(administration.add_key)
+    revoke_key = _awaited(administration.revoke_key)
+    ready = _awaited(administration.ready)
+    service = _awaited(administration.service)
+    strategies = _awaited(administration.strategies)
+    strategy = _awaited(administration.strategy)
     relabel = _awaited(correcting.relabel)
     forget = _awaited(correcting.forget)
     rename_class = _awaited(correcting.rename_class)

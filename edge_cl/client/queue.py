@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias
 
 import httpx
 
-from edge_cl.client import api
+from edge_cl.client import administration, api
 from edge_cl.client.answers import Json, ServiceProblem
 from edge_cl.client.asynchronous import AsyncClient
 from edge_cl.client.calls import AnswerT, Call
@@ -201,7 +201,7 @@ class OfflineQueue:
         entry = self._file.take()
         while entry is not None:
             if entry.tried_at is not None:
-                limits = yield api.service(self.learner)
+                limits = yield administration.service(self.learner)
                 if isinstance(limits, FAILURES):
                     return self._stopped(drained, entry, limits)
                 if reason := _key_is_forgotten(entry, limits):

@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from edge_cl.client import api, correcting, scores, uploads
+from edge_cl.client import administration, api, correcting, scores, uploads
 from edge_cl.client.answers import Json, problem_of, unreachable
 from edge_cl.client.calls import KEY, AnswerT, Call, given
 from edge_cl.client.events import Event, Following, cut_off
@@ -118,17 +118,17 @@ class Client:
     thumbnail = _blocking(api.thumbnail)
     prediction_thumbnail = _blocking(api.prediction_thumbnail)
     state = _blocking(api.state)
-    change = _blocking(api.change)
-    learners = _blocking(api.learners)
-    create_learner = _blocking(api.create_learner)
-    delete_learner = _blocking(api.delete_learner)
-    keys = _blocking(api.keys)
-    add_key = _blocking(api.add_key)
-    revoke_key = _blocking(api.revoke_key)
-    ready = _blocking(api.ready)
-    service = _blocking(api.service)
-    strategies = _blocking(api.strategies)
-    strategy = _blocking(api.strategy)
+    change = _blocking(administration.change)
+    learners = _blocking(administration.learners)
+    create_learner = _blocking(administration.create_learner)
+    delete_learner = _blocking(administration.delete_learner)
+    keys = _blocking(administration.keys)
+    add_key = _blocking(administration.add_key)
+    revoke_key = _blocking(administration.revoke_key)
+    ready = _blocking(administration.ready)
+    service = _blocking(administration.service)
+    strategies = _blocking(administration.strategies)
+    strategy = _blocking(administration.strategy)
     relabel = _blocking(correcting.relabel)
     forget = _blocking(correcting.forget)
     rename_class = _blocking(correcting.rename_class)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
 import edge_cl
 from service.machine import allowed_memory_bytes, resident_bytes, total_memory_bytes
-from service.registry import extractor_summary
 from service.routes.documents import json_answer, problems
 from service.serving import serving_of
+
+if TYPE_CHECKING:
+    from edge_cl.extractor import Extractor
 
 __all__ = ["router"]
 
@@ -57,9 +59,28 @@ async def info(request: Request) -> Response:
             "learners_bytes": serving.registry.learners_bytes,
             "learners_reserved_bytes": serving.registry.reserved_bytes,
         },
-        "extractor": extractor_summary(serving.extractor),
+        "extractor": _extractor_summary(serving.extractor),
         "memory_budget": int(settings.memory_budget),
         "limits": limits,
         "learners": len(serving.registry.all()),
     }
     return json_answer(content)
+
+
+def _extractor_summary(extractor: Extractor | None) -> dict[str, Any] | None:
+    """What clients are told of the extractor."""
+    if extractor is None:
+        return None
+    manifest = extractor.manifest
+    return {
+        "id": manifest.id,
+        "sha256": manifest.sha256,
+        "input_height": manifest.input_height,
+        "input_width": manifest.input_width,
+        "dim": manifest.dim,
+        "scale": manifest.scale,
+        "zero_point": manifest.zero_point,
+        "licence": manifest.licence,
+        "provider": extractor.provider,
+        "loaded": extractor.loaded,
+    }

@@ -12,10 +12,10 @@ from service import inference
 from service.bodies import LARGE_BYTES
 from service.errors import Problem
 from service.gate import grant_of
-from service.registry import ServedLearner
 from service.routes.documents import json_answer, problems
 from service.routes.health import readiness
 from service.schemas import ModelIndex, ModelMetadata, ServerMetadata
+from service.served import ServedLearner
 from service.serving import serving_of
 from service.tensors import HEAD_LENGTH, read_request, write_answer
 

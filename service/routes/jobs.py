@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 from service.bulk_job import BulkJob
 from service.errors import Problem
 from service.gate import grant_of
+from service.job_schemas import JobList, JobNote
 from service.routes.documents import json_answer, problems
-from service.schemas import JobList, JobNote
 from service.serving import serving_of
 
 __all__ = ["job_answer", "router"]

@@ -27,9 +27,9 @@ from service.errors import FieldError, Problem, of_library
 from service.gate import grant_of
 from service.latents import checked_text
 from service.operations import ChangeStrategy
-from service.registry import ServedLearner
 from service.routes.documents import json_answer, model_body, problems, read_model
 from service.schemas import LearnerChange, LearnerList, LearnerState, NewLearner
+from service.served import ServedLearner
 from service.serving import Serving, serving_of
 from service.store import Origin
 from service.thumbnails import LEAST_BUDGET

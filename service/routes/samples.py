@@ -13,6 +13,7 @@ from service.bodies import read_items
 from service.catalogue import SampleRecord
 from service.conditions import NOT_MODIFIED, IfMatch, etag, expected_versions, unless_known
 from service.correction_schemas import Corrected, SampleChange
+from service.job_schemas import JobNote
 from service.keys import checked_key
 from service.plans import forget_sample, relabel, unknown_sample
 from service.routes.documents import (
@@ -27,7 +28,7 @@ from service.routes.documents import (
 )
 from service.routes.jobs import job_answer
 from service.routes.receipts import corrected, receipt
-from service.schemas import JobNote, SampleList, SampleNote, Taught
+from service.schemas import SampleList, SampleNote, Taught
 from service.serving import serving_of
 from service.store import Store
 from service.uploads import receive_upload, upload_kind

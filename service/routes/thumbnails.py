@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from service.errors import Problem
 from service.plans import unknown_sample
-from service.registry import ServedLearner
 from service.routes.documents import problems
 from service.routes.samples import SampleId
+from service.served import ServedLearner
 from service.serving import serving_of
 
 __all__ = ["router"]

@@ -13,6 +13,7 @@ from edge_cl.client import (
     Retries,
     ServiceProblem,
     ServiceUnreachable,
+    administration,
     api,
     correcting,
     scores,
@@ -25,7 +26,7 @@ QUICK = Retries(patience_s=5.0, first_delay_s=0.001, longest_delay_s=0.002)
 IN_FLIGHT = {"type": "urn:edge-cl:problem:key-in-flight", "title": "runs", "status": 409}
 
 
-DESCRIBING = (api, correcting, scores, uploads)
+DESCRIBING = (administration, api, correcting, scores, uploads)
 NOT_DESCRIBED = {
     "check", "close", "events", "export", "import_learner", "samples", "send", "teach_archive",
     "wait_for_job",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edge_cl import Learner
-from edge_cl.corrections import Recall
 from edge_cl.equations import denial, denial_direction, softmax
 from edge_cl.errors import BudgetExceeded, Conflict, InvalidInput, NotFound
+from edge_cl.recall import Recall
 
 DIM = 6
 CLOSED = [
