@@ -62,8 +62,9 @@ def teach(
     mode
         ``sync`` returns when it is learned, ``async`` when it is durable.
     """
-    text = None if metadata is None else compact(metadata)
-    notes = given(context=context, device=device, captured_at=captured_at, metadata=text)
+    notes = given(
+        context=context, device=device, captured_at=captured_at, metadata=compact(metadata)
+    )
     params = {"label": label, "mode": mode, **notes}
     return image_call(_samples(learner), taught, [image], params).once(idempotency_key)
 
@@ -73,7 +74,7 @@ def teach_many(
     images: Sequence[Image],
     labels: Sequence[str],
     *,
-    metadata: Sequence[Metadata] | None = None,
+    metadata: Sequence[Metadata | None] | None = None,
     idempotency_key: str | None = None,
     mode: str = "sync",
 ) -> Call[Taught]:
@@ -102,7 +103,7 @@ def teach_latents(
     labels: Sequence[str],
     *,
     contexts: Sequence[str] | None = None,
-    metadata: Sequence[Metadata] | None = None,
+    metadata: Sequence[Metadata | None] | None = None,
     idempotency_key: str | None = None,
     mode: str = "sync",
 ) -> Call[Taught]:

@@ -13,7 +13,7 @@ import httpx
 
 from edge_cl.client import administration, api, correcting, scores, uploads
 from edge_cl.client.answers import Json, problem_of, unreachable
-from edge_cl.client.calls import AnswerT, Call
+from edge_cl.client.calls import AnswerT, Call, Metadata
 from edge_cl.client.events import Event, Following, cut_off
 from edge_cl.client.exchange import (
     FAILURES,
@@ -170,6 +170,7 @@ class AsyncClient:
         context: str | None = None,
         device: str | None = None,
         captured_at: str | None = None,
+        metadata: Metadata | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Teach a zip of class folders as a job; see `Client.teach_archive`."""
@@ -180,6 +181,7 @@ class AsyncClient:
                 context=context,
                 device=device,
                 captured_at=captured_at,
+                metadata=metadata,
                 idempotency_key=idempotency_key,
             ),
         )

@@ -79,7 +79,7 @@ def form_call(
     images: Sequence[Image],
     params: dict[str, str],
     labels: Sequence[str] = (),
-    metadata: Sequence[Metadata] | None = None,
+    metadata: Sequence[Metadata | None] | None = None,
 ) -> Call[AnswerT]:
     """Describe a POST of images, their labels and metadata as one multipart form."""
     if labels and len(labels) != len(images):
@@ -87,13 +87,17 @@ def form_call(
     files = [("file", (str(number), *_encoded(image))) for number, image in enumerate(images)]
     fields = {"label": list(labels)}
     if metadata is not None:
-        fields["metadata"] = [compact(one) for one in metadata]
+        fields["metadata"] = [compact(one) or "null" for one in metadata]
     return Call("POST", path, read, params, files=files, fields=fields)
 
 
-def compact(metadata: Metadata) -> str:
+def compact(metadata: Metadata | None) -> str | None:
     """Metadata as text, for where a request has no JSON."""
-    return json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
+    return (
+        None
+        if metadata is None
+        else json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
+    )
 
 
 def _encoded(image: Image) -> tuple[bytes, str]:

@@ -14,7 +14,7 @@ import httpx
 
 from edge_cl.client import administration, api, correcting, scores, uploads
 from edge_cl.client.answers import Json, problem_of, unreachable
-from edge_cl.client.calls import KEY, AnswerT, Call, given
+from edge_cl.client.calls import KEY, AnswerT, Call, Metadata, compact, given
 from edge_cl.client.events import Event, Following, cut_off
 from edge_cl.client.exchange import (
     FAILURES,
@@ -193,6 +193,7 @@ class Client:
         context: str | None = None,
         device: str | None = None,
         captured_at: str | None = None,
+        metadata: Metadata | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Teach a zip of class folders as a job; on return it is durable.
@@ -201,12 +202,14 @@ class Client:
         ----------
         path
             The archive; its folders are named as their class.
-        context, device, captured_at
-            Of all its samples.
+        context, device, captured_at, metadata
+            Of all its samples; metadata of those that have none beside them.
         idempotency_key
             Two calls with one key are one job; a fresh one if None.
         """
-        notes = given(context=context, device=device, captured_at=captured_at)
+        notes = given(
+            context=context, device=device, captured_at=captured_at, metadata=compact(metadata)
+        )
         headers = {"Content-Type": "application/zip", KEY: idempotency_key or str(uuid.uuid4())}
         target = f"/v1/learners/{self.learner}/samples"
         return self._insist(

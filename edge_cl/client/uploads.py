@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from edge_cl.client.answers import Json
-from edge_cl.client.calls import Call, given
+from edge_cl.client.calls import Call, Metadata, compact, given
 from edge_cl.errors import EdgeCLError
 
 __all__ = ["Job", "JobUnfinished", "Wait", "cancel_job", "job", "jobs", "teach_job"]
@@ -101,6 +101,7 @@ def teach_job(
     context: str | None = None,
     device: str | None = None,
     captured_at: str | None = None,
+    metadata: Metadata | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Job]:
     """Teach many samples that are JSON already, as a job; see `teach_samples`.
@@ -109,12 +110,14 @@ def teach_job(
     ----------
     samples
         Each with its ``label`` and one of ``image_b64``, ``audio_b64``, ``series``, ``latent``.
-    context, device, captured_at
+    context, device, captured_at, metadata
         Of the samples that do not say theirs.
     idempotency_key
         Two calls with one key are one job; a fresh one if None.
     """
-    notes = given(context=context, device=device, captured_at=captured_at)
+    notes = given(
+        context=context, device=device, captured_at=captured_at, metadata=compact(metadata)
+    )
     return Call(
         "POST",
         f"/v1/learners/{learner}/samples",

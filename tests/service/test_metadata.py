@@ -8,6 +8,7 @@ import json
 import signal
 import tarfile
 import threading
+import zipfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -265,7 +266,7 @@ def test_the_client_sends_it_with_every_lesson(images, tmp_path):
     image = jpeg(0)
     with Client(images.url) as client:
         client.teach(image, "red", metadata=DOOR)
-        client.teach_many([image, image], ["red", "red"], metadata=[{"n": 1}, DOOR])
+        client.teach_many([image, image], ["red", "red"], metadata=[None, DOOR])
         encoded = base64.b64encode(image).decode()
         client.teach_samples([{"label": "red", "image_b64": encoded, "metadata": {"n": 2}}])
         with OfflineQueue(tmp_path / "queue") as queue:
@@ -273,7 +274,7 @@ def test_the_client_sends_it_with_every_lesson(images, tmp_path):
             assert queue.drain(client).sent == 1
         assert [one["metadata"] for one in client.samples()] == [
             DOOR,
-            {"n": 1},
+            None,
             DOOR,
             {"n": 2},
             DOOR,
@@ -282,6 +283,20 @@ def test_the_client_sends_it_with_every_lesson(images, tmp_path):
         rows = np.array([latent(0), latent(1)], dtype=np.float32)
         client.teach_latents(rows, ["a", "b"], metadata=[DOOR, {}])
         assert [one["metadata"] for one in client.samples()] == [DOOR, {}]
+
+
+def test_uploads_of_the_client_have_it_too(images, tmp_path):
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("red/1.jpg", jpeg(0))
+        archive.writestr("red/2.jpg", jpeg(0, 1))
+        archive.writestr("red/2.json", '{"n": 2}')
+    encoded = base64.b64encode(jpeg(1)).decode()
+    with Client(images.url) as client:
+        client.wait_for_job(client.teach_archive(path, metadata=DOOR))
+        samples = [{"label": "green", "image_b64": encoded}]
+        client.wait_for_job(client.teach_job(samples, metadata={"n": 3}))
+        assert [one["metadata"] for one in client.samples()] == [DOOR, {"n": 2}, {"n": 3}]
 
 
 def test_a_full_object_fits_into_a_query(images):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -125,6 +126,23 @@ def test_what_is_undone_has_no_picture_and_relabelled_samples_keep_theirs(images
     images.client.post(f"{LEARNER}/rollback", json={"to": 1})
     assert pictured(images.client) == [1]
     assert len(images.serving.registry.get("default").store.thumbnails.between(1, 9)) == 1
+
+
+def test_what_the_journal_drops_has_no_picture(images):
+    served = images.serving.registry.get("default")
+    teach(images.client, "red", "green")
+    served.worker.save_now().result(30)
+    teach(images.client, "blue")
+    served.worker.save_now().result(30)
+    # From now on the journal is too large, and the worker shortens it when it has time.
+    served.store._journal_bytes = 0
+    for _ in range(300):
+        if served.store.thumbnails.between(1, 9) != {1, 2, 3}:
+            break
+        threading.Event().wait(0.1)
+    assert served.store.thumbnails.between(1, 9) == {3}
+    assert pictured(images.client) == [3]
+    assert images.client.get(SAMPLES).json()["retired"] == 2
 
 
 def test_a_smaller_budget_keeps_the_newest_and_none_deletes_the_file(images):
