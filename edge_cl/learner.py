@@ -522,8 +522,23 @@ class Learner(Correctable):
         return checkpoint.to_bytes(self._manifest(), self._arrays())
 
     @classmethod
-    def from_bytes(cls, content: bytes, extractor: str | Path | Extractor | None = None) -> Learner:
+    def from_bytes(
+        cls,
+        content: bytes,
+        extractor: str | Path | Extractor | None = None,
+        tail: bytes | None = None,
+    ) -> Learner:
         """The learner whose `to_bytes` this is; it continues bit-identically.
+
+        Parameters
+        ----------
+        content
+            What `to_bytes` gave.
+        extractor
+            As for `create`.
+        tail
+            The layers above its latents, for a change to a strategy that trains them; of the
+            extractor, if that is given.
 
         Raises
         ------
@@ -544,7 +559,8 @@ class Learner(Correctable):
                 f"{loaded.manifest.sha256[:12]}…: give the old model file, or teach again"
             )
         try:
-            return cls._from_manifest(manifest, arrays, loaded)
+            tail = tail if loaded is None else loaded.spec.tail
+            return cls._from_manifest(manifest, arrays, loaded, tail)
         except (KeyError, TypeError, ValueError, BudgetExceeded) as error:
             raise CheckpointError(f"the saved learner does not fit together: {error}") from error
 
@@ -558,7 +574,7 @@ class Learner(Correctable):
         CheckpointError
             If the content is damaged, or of a learner that was created otherwise.
         """
-        other = Learner.from_bytes(content)
+        other = Learner.from_bytes(content, tail=self.spec.tail)
         if (other.spec, other.seed) != (self.spec, self.seed):
             raise CheckpointError(
                 f"the saved learner has {other.dim} values a latent and seed {other.seed}, this "
@@ -595,12 +611,19 @@ class Learner(Correctable):
 
     @classmethod
     def _from_manifest(
-        cls, manifest: Mapping[str, Any], arrays: Mapping[str, Array], extractor: Extractor | None
+        cls,
+        manifest: Mapping[str, Any],
+        arrays: Mapping[str, Array],
+        extractor: Extractor | None,
+        tail: bytes | None,
     ) -> Learner:
         kind = strategies.find(manifest["strategy"])
         options = parse_options(kind.options_type, manifest["options"], strategy=kind.name)
         budget = int(manifest["memory_budget"])
-        spec = LatentSpec(*manifest["spec"])
+        dim, scale, zero_point = manifest["spec"]
+        # Whoever trains the layers above keeps them: what was saved may be of another file.
+        tail = arrays["tail"].tobytes() if "tail" in arrays else tail
+        spec = LatentSpec(dim, scale, zero_point, tail)
         learner = cls(
             kind(spec, options, seed=int(manifest["seed"]), allowed_bytes=budget),
             memory_budget=budget,

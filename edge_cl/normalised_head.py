@@ -16,6 +16,7 @@ whatever is copied or published with the weights has them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,7 +70,31 @@ class TrainingForward(Forward):
 
 
 @dataclass(frozen=True)
-class NormalisedHead(Head):
+class BatchHead(Head, ABC):
+    """A head whose body is normalised over the batch in training.
+
+    Its running statistics lie among the weights of the body.
+    """
+
+    @abstractmethod
+    def training_forward(self, weights: Float32, latents: Float32) -> Forward:
+        """Forward pass normalised by the batch."""
+
+    @abstractmethod
+    def track(self, weights: Float32, forward: Forward) -> None:
+        """Move the running statistics in `weights` towards those of a `training_forward`."""
+
+    @abstractmethod
+    def matrices(self) -> Bool:
+        """(body_size,): which weights of the body belong to a matrix."""
+
+    @abstractmethod
+    def statistics(self) -> Bool:
+        """(body_size,): which of them are running statistics, that no step may move."""
+
+
+@dataclass(frozen=True)
+class NormalisedHead(BatchHead):
     """A `Head` with normalised hidden layers.
 
     Parameters
@@ -158,8 +183,7 @@ class NormalisedHead(Head):
         TypeError
             For the forward pass of an evaluation.
         """
-        if not isinstance(forward, TrainingForward):
-            raise TypeError("the gradient of a normalised head needs a training_forward")
+        trained = _of_training(forward)
         flat = np.zeros_like(weights)
         rows = self.rows(flat)
         rows[:, : self.feature_dim] = logits_gradient.T @ forward.features
@@ -169,7 +193,7 @@ class NormalisedHead(Head):
         layers = self.normalised_layers(weights)
         slopes = self.normalised_layers(flat)
         for level in reversed(range(len(layers))):
-            norm = forward.normalised[level]
+            norm = trained.normalised[level]
             by_outputs = by_inputs * (forward.inputs[level + 1] > 0)
             slopes[level].beta[:] = by_outputs.sum(axis=0)
             slopes[level].gamma[:] = (by_outputs * norm.shifted).sum(axis=0)
@@ -178,11 +202,11 @@ class NormalisedHead(Head):
             by_inputs = by_u @ layers[level].matrix
         return flat
 
-    def track(self, weights: Float32, forward: TrainingForward) -> None:
+    def track(self, weights: Float32, forward: Forward) -> None:
         """Move the running statistics in `weights` towards the batch's."""
         share = np.float32(self.momentum)
         layers = self.normalised_layers(weights)
-        for layer, norm in zip(layers, forward.normalised, strict=True):
+        for layer, norm in zip(layers, _of_training(forward).normalised, strict=True):
             layer.mean[:] += share * (norm.mean - layer.mean)
             layer.deviation[:] += share * (norm.deviation - layer.deviation)
 
@@ -200,6 +224,12 @@ class NormalisedHead(Head):
         rows = self.rows(weights)
         logits = features @ rows[:, : self.feature_dim].T
         return logits + rows[:, -1] if self.bias else logits
+
+
+def _of_training(forward: Forward) -> TrainingForward:
+    if not isinstance(forward, TrainingForward):
+        raise TypeError("a normalised head needs a training_forward for that")
+    return forward
 
 
 def _through_batch(by_standard: Float32, norm: Normalised) -> Float32:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_cl.errors import Conflict, InvalidOption, MissingExtra
 from edge_cl.head import Head
-from edge_cl.normalised_head import NormalisedHead
+from edge_cl.normalised_head import BatchHead, NormalisedHead
 from edge_cl.published import Published
 from edge_cl.strategies.cumulative import Cumulative
 from edge_cl.strategies.cwr import CWR
@@ -198,6 +198,11 @@ def _scores_of(strategy: Strategy) -> Scores:
 
 
 def _head_features(graph: Graph, head: Head, weights: Float32, rows: str) -> str:
+    if isinstance(head, BatchHead) and not isinstance(head, NormalisedHead):
+        # Only now: it needs torch.
+        from edge_cl.tail.export import write_tail
+
+        return write_tail(graph, head, weights, rows)
     layers = head.normalised_layers(weights) if isinstance(head, NormalisedHead) else ()
     for layer in layers:
         scale = layer.gamma / layer.deviation

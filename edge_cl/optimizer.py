@@ -90,3 +90,35 @@ class Adam:
         weights -= (
             np.float32(step_length) * first / (np.sqrt(second) * scale + np.float32(self.epsilon))
         )
+
+
+@dataclass(frozen=True)
+class SlowPart:
+    """Another rule, whose moves of the first weights are scaled.
+
+    Parameters
+    ----------
+    rule
+        The other one.
+    size
+        How many weights, from the first on.
+    ratio
+        Of their step length to that of the others.
+    """
+
+    rule: Optimizer
+    size: int
+    ratio: float
+
+    def slots(self, size: int) -> dict[str, Slot]:
+        """Those of the other rule."""
+        return self.rule.slots(size)
+
+    def update(self, weights: Float32, gradient: Float32, state: Mapping[str, Array]) -> None:
+        """Change `weights` and `state` in place by one step down `gradient`."""
+        slow = weights[: self.size]
+        before = slow.copy()
+        self.rule.update(weights, gradient, state)
+        slow -= before
+        slow *= np.float32(self.ratio)
+        slow += before

@@ -17,7 +17,7 @@ from edge_cl.types import Array, Batch, Int64
 
 HARMLESS = frozenset({
     "batch_size", "codec", "epochs", "experience_samples", "learning_rate", "memory_samples",
-    "replay_batch", "retrieval", "selection", "weight_decay",
+    "replay_batch", "retrieval", "selection", "tail_learning_rate", "weight_decay",
 })  # fmt: skip
 """Options that do not change what the arrays of a strategy mean."""
 

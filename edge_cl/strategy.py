@@ -54,6 +54,9 @@ class Needs:
         With a linear head it is no more than a simpler method.
     torch
         It needs the extra ``edge-cl[torch]``.
+    tail
+        It trains the extractor's layers above the latent, so that the extractor must be cut
+        at a layer.
     """
 
     boundaries: bool = False
@@ -62,6 +65,7 @@ class Needs:
     history: bool = False
     hidden_layer: bool = False
     torch: bool = False
+    tail: bool = False
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class Succession:
     def apply(self, operation: Operation, sequence: int, first_id: int) -> None:
         """Do one operation; a change is begun, and built by the caller."""
         if isinstance(operation, ChangeStrategy):
-            copied = Learner.from_bytes(self.learner.to_bytes())
+            copied = Learner.from_bytes(self.learner.to_bytes(), tail=self.learner.spec.tail)
             self.change = Change(operation, sequence, copied)
         elif isinstance(operation, FinishChange):
             self._finish(operation)

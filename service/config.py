@@ -80,7 +80,9 @@ class Settings(BaseSettings):
         "memory that the process may use (of the machine, or of its cgroup), 16MiB to 1GiB.",
     )
     extractor: str = Field(
-        "default", description="`default` is the built-in extractor; else the path of an ONNX file."
+        "default",
+        description="`default` is the built-in extractor; else the path of an ONNX file; `@LAYER` "
+        "behind it cuts it there.",
     )
     threads: int = Field(
         0,

@@ -79,6 +79,8 @@ class History:
     ----------
     empty
         Makes the learner that has learned nothing.
+    load
+        Makes a learner of what was saved.
     journal, snapshots, waypoints, checkpoints
         Where states and operations are; nothing relies on the waypoints.
     near
@@ -91,6 +93,7 @@ class History:
     def __init__(
         self,
         empty: Callable[[], Learner],
+        load: Callable[[bytes], Learner],
         journal: Journal,
         snapshots: Snapshots,
         waypoints: Snapshots,
@@ -99,6 +102,7 @@ class History:
         most: int,
     ) -> None:
         self._empty = empty
+        self._load = load
         self._journal = journal
         self._snapshots = snapshots
         self._waypoints = waypoints
@@ -167,7 +171,7 @@ class History:
         """A saved state, if one can be read."""
         for body in self._bodies(version):
             with contextlib.suppress(CheckpointError):
-                return Learner.from_bytes(body)
+                return self._load(body)
         return self._empty() if version == 0 else None
 
     def _bodies(self, version: int) -> Iterator[bytes]:

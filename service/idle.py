@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from service.machine import return_memory
 
 if TYPE_CHECKING:
-    from edge_cl.extractor import Extractor
+    from service.extractors import Extractors
 
 __all__ = ["release_when_idle"]
 
@@ -18,22 +18,22 @@ LONGEST_REST_S = 5.0
 
 
 def release_when_idle(
-    extractor: Extractor, used_at: Callable[[], float], idle_s: float, stop: threading.Event
+    extractors: Extractors, used_at: Callable[[], float], idle_s: float, stop: threading.Event
 ) -> None:
-    """Release the extractor whenever it was not used for a time; it loads itself again.
+    """Release the extractors whenever none was used for a time; they load themselves again.
 
     Parameters
     ----------
-    extractor
+    extractors
         The service's.
     used_at
-        When it was used last, on the monotonic clock.
+        When one was used last, on the monotonic clock.
     idle_s
-        After how long it is released.
+        After how long they are released.
     stop
         Ends this, which otherwise never returns.
     """
     while not stop.wait(min(idle_s / 2, LONGEST_REST_S)):
-        if extractor.loaded and time.monotonic() - used_at() >= idle_s:
-            extractor.release()
+        if extractors.loaded and time.monotonic() - used_at() >= idle_s:
+            extractors.release()
             return_memory()

@@ -45,26 +45,23 @@ class LatentMaker:
 
     Parameters
     ----------
-    extractor
-        For images; None when only latents are taken.
     limits
         What images may be.
     meters
         Instruments.
     """
 
-    def __init__(self, extractor: Extractor | None, limits: ImageLimits, meters: Meters) -> None:
-        self._extractor = extractor
+    def __init__(self, limits: ImageLimits, meters: Meters) -> None:
         self._limits = limits
         self._meters = meters
         self.used_at = time.monotonic()
-        """When the extractor was used last."""
+        """When an extractor was used last."""
 
     def latents(
         self,
         items: Sequence[Item],
         spec: LatentSpec,
-        takes_images: bool,
+        extractor: Extractor | None,
         frontend: Frontend | None = None,
         look: Callable[[dict[int, Array]], None] | None = None,
         show: Callable[[int, Image.Image], None] | None = None,
@@ -77,8 +74,8 @@ class LatentMaker:
             The samples.
         spec
             What the learner's latents are.
-        takes_images
-            Whether the extractor makes them.
+        extractor
+            Makes them of images; None if the learner takes none.
         frontend
             Makes them of recordings, if the learner has one.
         look
@@ -101,26 +98,28 @@ class LatentMaker:
                 with faults.collected():
                     item = items[row]
                     if item.image is not None:
-                        decoded, images[row] = self._pixels(item, takes_images, frontend)
+                        decoded, images[row] = self._pixels(item, extractor, frontend)
                         if show is not None:
                             show(row, decoded)
                     elif item.sound is not None or item.series is not None:
-                        rows[row] = self._recorded(item, takes_images, frontend)
+                        rows[row] = self._recorded(item, extractor, frontend)
                     else:
                         rows[row] = _latent(item, spec)
-            if images and not faults:
-                self._extract(images, rows)
+            if images and not faults and extractor is not None:
+                self._extract(extractor, images, rows)
                 if look is not None:
                     look(images)
         faults.raise_any()
         return _matrix([row for row in rows if row is not None], spec)
 
-    def _recorded(self, item: Item, takes_images: bool, frontend: Frontend | None) -> Array:
+    def _recorded(
+        self, item: Item, extractor: Extractor | None, frontend: Frontend | None
+    ) -> Array:
         """The codes of a sound or a series."""
         name, field = ("sound", "audio_b64") if item.series is None else ("series", "series")
         pointer = _pointer(item, field)
         if frontend is None or frontend.name != name:
-            raise Problem("invalid", _refusal(takes_images, frontend)).at(pointer)
+            raise Problem("invalid", _refusal(extractor is not None, frontend)).at(pointer)
         try:
             with self._meters.predict.labels("extract").time():
                 return frontend.code(item.sound if name == "sound" else item.series)
@@ -128,24 +127,25 @@ class LatentMaker:
             raise of_library(error).at(pointer) from error
 
     def _pixels(
-        self, item: Item, takes_images: bool, frontend: Frontend | None
+        self, item: Item, extractor: Extractor | None, frontend: Frontend | None
     ) -> tuple[Image.Image, Array]:
         """An image as it was decoded, and as the extractor sees it."""
         pointer = _pointer(item, "image_b64")
-        if self._extractor is None or item.image is None or not takes_images:
-            raise Problem("invalid", _refusal(takes_images, frontend)).at(pointer)
+        if extractor is None or item.image is None:
+            raise Problem("invalid", _refusal(extractor is not None, frontend)).at(pointer)
         try:
             with self._meters.predict.labels("decode").time():
-                decoded = self._extractor.decoded(item.image, self._limits)
-                return decoded, self._extractor.fitted(decoded)
+                decoded = extractor.decoded(item.image, self._limits)
+                return decoded, extractor.fitted(decoded)
         except EdgeCLError as error:
             raise of_library(error).at(pointer) from error
 
-    def _extract(self, images: dict[int, Array], rows: list[Array | None]) -> None:
-        assert self._extractor is not None
+    def _extract(
+        self, extractor: Extractor, images: dict[int, Array], rows: list[Array | None]
+    ) -> None:
         with self._meters.predict.labels("extract").time():
             self.used_at = time.monotonic()
-            codes = self._extractor.extract(np.stack(list(images.values())))
+            codes = extractor.extract(np.stack(list(images.values())))
             self.used_at = time.monotonic()
         for row, code in zip(images, codes, strict=True):
             rows[row] = code

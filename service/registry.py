@@ -13,14 +13,14 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edge_cl.errors import EdgeCLError, ExtractorMismatch
+from edge_cl.errors import EdgeCLError
 from service.ballast import Ballast
 from service.conditions import check_expected
 from service.config import ConfigError, Settings
 from service.errors import FieldError, Problem
 from service.events import Events
+from service.extractors import Extractors
 from service.jobs import Job, Reply
 from service.journal import JournalError
 from service.meters import Meters
@@ -28,9 +28,6 @@ from service.operations import ChangeStrategy, Operation, SetBudget
 from service.served import ServedLearner, open_learner
 from service.snapshots import sync_folder
 from service.store import Origin
-
-if TYPE_CHECKING:
-    from edge_cl.extractor import Extractor
 
 __all__ = ["DEFAULT", "Registry", "take_folder"]
 
@@ -51,8 +48,8 @@ class Registry:
     ----------
     settings
         The service's settings.
-    extractor
-        Turns images into latents; None when only latents are taken.
+    extractors
+        Turn images into latents.
     meters
         Instruments.
     events
@@ -60,11 +57,11 @@ class Registry:
     """
 
     def __init__(
-        self, settings: Settings, extractor: Extractor | None, meters: Meters, events: Events
+        self, settings: Settings, extractors: Extractors, meters: Meters, events: Events
     ) -> None:
         self.unreadable: dict[str, str] = {}
         self._settings = settings
-        self._extractor = extractor
+        self.extractors = extractors
         self._meters = meters
         self._events = events
         self._folder = settings.folder / "learners"
@@ -90,20 +87,21 @@ class Registry:
                 later.append(folder.name)
         if later:
             threading.Thread(target=self._keep_trying, args=(later,), daemon=True).start()
-        if not self._learners and not self.unreadable and self._extractor is not None:
+        if not self._learners and not self.unreadable and self.extractors.whole is not None:
             self.create(DEFAULT, self.default_origin())
 
     def default_origin(self) -> Origin:
         """What the settings say of a new learner."""
-        if self._extractor is None:
+        extractor = self.extractors.whole
+        if extractor is None:
             raise ConfigError("the learner `default` needs an extractor")
         settings = self._settings
         return Origin(
             strategy=settings.strategy,
             memory_budget=int(settings.memory_budget),
-            spec=self._extractor.spec,
-            extractor=self._extractor.manifest.id,
-            extractor_sha256=self._extractor.manifest.sha256,
+            spec=extractor.spec,
+            extractor=extractor.manifest.id,
+            extractor_sha256=extractor.manifest.sha256,
             options=settings.options,
             seed=settings.seed,
         )
@@ -237,7 +235,8 @@ class Registry:
     @property
     def extractor_bytes(self) -> int:
         """Bytes of the extractor's model; 0 without one."""
-        return 0 if self._extractor is None else self._extractor.path.stat().st_size
+        whole = self.extractors.whole
+        return 0 if whole is None else whole.path.stat().st_size
 
     @property
     def learners_bytes(self) -> int:
@@ -303,7 +302,7 @@ class Registry:
             )
 
     def _opened(self, folder: Path) -> ServedLearner:
-        self._check_extractor(Origin.read(folder))
+        self.extractors.of(Origin.read(folder))
         return open_learner(folder, self._settings, self.ballast, self._meters, self._events)
 
     def _try_to_open(self, folder: Path) -> bool:
@@ -334,18 +333,6 @@ class Registry:
             with self._lock:
                 names = [name for name in names if self._try_to_open(self._folder / name)]
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-
-    def _check_extractor(self, origin: Origin) -> None:
-        if origin.extractor_sha256 is None or self._extractor is None:
-            return
-        manifest = self._extractor.manifest
-        if origin.extractor_sha256 != manifest.sha256:
-            raise ExtractorMismatch(
-                f"it was taught with extractor {origin.extractor} "
-                f"({origin.extractor_sha256[:12]}), the service runs {manifest.id} "
-                f"({manifest.sha256[:12]}): start with the old model file, "
-                "or delete the learner's folder and teach it again"
-            )
 
 
 def take_folder(folder: Path) -> int:

@@ -49,7 +49,8 @@ class NewLearner(Strict):
     options: dict[StrictStr, Any] | None = Field(None, description="Of the strategy.")
     extractor: StrictStr | None = Field(
         None,
-        description="`default` for images; with `dim`, the id of the client's own extractor.",
+        description="`default` for images, `default@LAYER` for latents of one of "
+        "/v1/extractor/layers; with `dim`, the id of the client's own extractor.",
     )
     dim: Annotated[StrictInt, Field(ge=1, le=65_536)] | None = Field(
         None, description="Width of float32 latents that clients send themselves."
@@ -66,6 +67,22 @@ class NewLearner(Strict):
     thumbnail_budget: ThumbnailBudget = Field(
         None, description="Bytes for small pictures of what it is taught; none if left out."
     )
+
+
+class LayerNote(BaseModel):
+    """A layer at which the extractor can be cut."""
+
+    layer: str = Field(description="A learner's `extractor` is `default@` and this.")
+    shape: list[int] = Field(description="Channels, height, width.")
+    latent_bytes: int = Field(description="Bytes of one latent, as codes.")
+    tail_weights: int = Field(description="Weights of the layers above.")
+
+
+class LayerList(BaseModel):
+    """The layers at which the extractor can be cut, in the order of computation."""
+
+    extractor: str | None
+    layers: list[LayerNote]
 
 
 class LearnerChange(Strict):

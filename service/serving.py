@@ -24,6 +24,7 @@ from service.config import Settings
 from service.doubts import Warned, quality_warnings, remembered_warnings
 from service.errors import Problem
 from service.events import Events
+from service.extractors import Extractors
 from service.idle import release_when_idle
 from service.intake import Intake
 from service.jobs import Job, Plan, Receipt, Reply
@@ -82,7 +83,7 @@ class Serving:
         self.events = Events(
             settings.events_kept, settings.event_streams, settings.event_heartbeat_s
         )
-        self.registry = Registry(settings, extractor, self.meters, self.events)
+        self.registry = Registry(settings, Extractors(extractor), self.meters, self.events)
         self.started_at = time.time()
         self.stopping = False
         self._opened = False
@@ -93,9 +94,9 @@ class Serving:
         )  # fmt: skip
         archive_bytes = int(settings.max_import_bytes)
         self.archives = Intake(archive_bytes, archive_bytes, settings.import_timeout_s, held=[0])
-        self.mover = Mover(settings, self.registry, extractor)
+        self.mover = Mover(settings, self.registry)
         limits = ImageLimits(int(settings.max_body_bytes), settings.max_image_pixels)
-        self._maker = LatentMaker(extractor, limits, self.meters)
+        self._maker = LatentMaker(limits, self.meters)
         # Two pools: a large lesson must not make a prediction wait.
         self._lessons = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="lesson")
         self._questions = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="question")
@@ -117,7 +118,7 @@ class Serving:
             if self.extractor is not None and self.settings.idle_unload_s:
                 watch = partial(
                     release_when_idle,
-                    self.extractor,
+                    self.registry.extractors,
                     lambda: self._maker.used_at,
                     self.settings.idle_unload_s,
                     self._ended,
@@ -361,8 +362,8 @@ class Serving:
     ) -> Array:  # fmt: skip
         origin = served.store.origin
         check_extractors(items, origin)
-        takes = origin.takes_images
-        return self._maker.latents(items, served.spec, takes, served.frontend, look, show)
+        extractor = self.registry.extractors.of(origin)
+        return self._maker.latents(items, served.spec, extractor, served.frontend, look, show)
 
     def _predicted(
         self,

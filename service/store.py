@@ -171,6 +171,7 @@ class Store:
             self._waypoints.drop_through(max((one.last for one in self.damages), default=0))
             self.history = History(
                 self.origin.create,
+                self._loaded,
                 self.journal,
                 self._snapshots,
                 self._waypoints,
@@ -200,7 +201,7 @@ class Store:
         For the thread that writes.
         """
         try:
-            return Learner.from_bytes(self._snapshots.read(self.saved_sequence).body)
+            return self._loaded(self._snapshots.read(self.saved_sequence).body)
         except (DamagedSnapshot, CheckpointError) as error:
             log.error("learner %s: its snapshot cannot be read: %s", self.folder.name, error)
             return self.history.at(self.journal.last_sequence)
@@ -293,11 +294,14 @@ class Store:
             # The next start does it; without its sample no picture is shown.
             log.error("learner %s: thumbnails were not looked through: %s", self.folder.name, error)
 
+    def _loaded(self, body: bytes) -> Learner:
+        return Learner.from_bytes(body, tail=self.origin.spec.tail)
+
     def _newest_snapshot(self) -> tuple[Learner, Saved, float]:
         for sequence in self._snapshots.sequences():
             try:
                 snapshot = self._snapshots.read(sequence)
-                learner = Learner.from_bytes(snapshot.body)
+                learner = self._loaded(snapshot.body)
                 if snapshot.record:
                     self.monitor = Monitor.from_bytes(snapshot.record)
             except (DamagedSnapshot, CheckpointError) as error:

@@ -13,12 +13,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
 import edge_cl
-from edge_cl.errors import EdgeCLError
+from edge_cl.errors import EdgeCLError, ExtractorError, ExtractorMismatch, MissingExtra
 from edge_cl.learner import Learner
 from service.archive import (
     CHECKPOINTS,
@@ -40,9 +39,6 @@ from service.registry import Registry
 from service.served import ServedLearner
 from service.snapshots import DamagedSnapshot, keep_file, snapshot_name
 from service.store import Origin, Store
-
-if TYPE_CHECKING:
-    from edge_cl.extractor import Extractor
 
 __all__ = ["Mover", "Parcel"]
 
@@ -80,14 +76,11 @@ class Mover:
         The service's settings.
     registry
         Its learners.
-    extractor
-        The service's; None when it takes latents only.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, extractor: Extractor | None) -> None:
+    def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
-        self._extractor = extractor
         self._exporting = threading.Lock()
 
     def parcel(self, served: ServedLearner, checkpoints: bool = True) -> Parcel:
@@ -133,7 +126,7 @@ class Mover:
         from edge_cl.onnx_export import to_onnx
 
         view, origin = served.worker.view, served.store.origin
-        extractor = self._extractor if origin.takes_images else None
+        extractor = self._registry.extractors.of(origin)
         about = {"learner": served.name, "edge_cl": edge_cl.__version__}
         content = to_onnx(view.published, extractor, about)
         return view.version, content
@@ -183,14 +176,15 @@ class Mover:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _check_extractor(self, origin: Origin) -> None:
-        own = None if self._extractor is None else self._extractor.manifest.sha256
-        needed = origin.extractor_sha256
-        if own is not None and needed not in (None, own):
-            raise Problem(
-                "extractor-mismatch",
-                f"the learner was taught with extractor {origin.extractor} ({str(needed)[:12]}), "
-                f"this service runs another one ({own[:12]}): import it where that one runs",
-            )
+        try:
+            self._registry.extractors.of(origin)
+        except ExtractorMismatch as error:
+            detail = f"the learner was taught with another extractor: {error}"
+            raise Problem("extractor-mismatch", detail) from error
+        except MissingExtra as error:
+            raise Problem("missing-extra", str(error)) from error
+        except ExtractorError as error:
+            raise Problem("extractor-mismatch", str(error)) from error
 
     def _check_disk(self, size: int) -> None:
         free = shutil.disk_usage(self._settings.folder).free

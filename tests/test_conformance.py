@@ -8,9 +8,9 @@ from edge_cl.types import LatentSpec
 
 SMALL = {"ranpac": {"width": 24, "holdout_samples": 16}}
 
-SUBJECTS = [
-    pytest.param(Subject(name, SMALL.get(name, {})), id=name) for name in strategies.names()
-] + [
+# A strategy that trains the layers above its latents conforms in its own tests: it needs some.
+NAMES = [name for name in strategies.names() if not strategies.find(name).needs.tail]
+SUBJECTS = [pytest.param(Subject(name, SMALL.get(name, {})), id=name) for name in NAMES] + [
     pytest.param(Subject(name, options, spec), id=name + "-" + label)
     for name, label, options, spec in [
         ("naive", "mlp-adam", {"hidden": (6, 5), "optimizer": "adam"}, LatentSpec(5)),

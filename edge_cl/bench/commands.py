@@ -17,6 +17,9 @@ BENCHES = {
     "division": Lazy(
         "edge_cl.bench.division:division_command", "A budget, for statistics and exemplars."
     ),
+    "replay-layer": Lazy(
+        "edge_cl.bench.replay_layer:replay_layer_command", "Bytes, time, accuracy by replay layer."
+    ),
     "endurance": Lazy("edge_cl.bench.endurance:endurance", "A long stream in few bytes."),
     "plan-table": Lazy(
         "edge_cl.bench.plan_table:plan_table_command", "The planner's table, from the results."

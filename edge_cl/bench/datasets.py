@@ -17,6 +17,7 @@ from edge_cl.bench.latent_cache import latents_of
 from edge_cl.demo.images import shared_folder
 from edge_cl.errors import EdgeCLError
 from edge_cl.extractor import Extractor, load_extractor
+from edge_cl.extractor.extractor import AT, BUILTIN, split_source
 from edge_cl.toolchain.packs import read_pack
 from edge_cl.types import Array, Float32, Int64, LatentSpec
 
@@ -130,10 +131,14 @@ def find_pack(name: str, folder: Path | None = None) -> Path:
 
 
 def find_extractor(name: str) -> Extractor:
-    """The extractor ``default``, a model file, or a model of the shared folder by its stem."""
-    if name == "default" or Path(name).is_file():
-        return load_extractor(name)
-    return load_extractor(packs_folder().parent / "models" / f"{name}.onnx")
+    """The extractor ``default``, a model file, or a model of the shared folder by its stem.
+
+    With ``@LAYER`` behind it, it is cut there.
+    """
+    whole, layer = split_source(name)
+    if whole != BUILTIN and not Path(whole).is_file():
+        whole = packs_folder().parent / "models" / f"{whole}.onnx"
+    return load_extractor(whole if layer is None else f"{whole}{AT}{layer}")
 
 
 def mnist(folder: Path | None = None) -> Dataset:

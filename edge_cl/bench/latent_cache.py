@@ -91,7 +91,12 @@ def load_codes(path: Path, items: int, dim: int) -> tuple[UInt8, Bool]:
     if not path.is_file():
         return np.zeros((items, dim), np.uint8), np.zeros(items, np.bool_)
     with np.load(path) as kept:
-        return kept["codes"], kept["done"]
+        found, done = kept["codes"], kept["done"]
+    if len(found) == items:
+        return found, done
+    codes = np.zeros((items, dim), np.uint8)
+    codes[done] = found
+    return codes, done
 
 
 def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
@@ -162,4 +167,5 @@ def _merge(path: Path, found: dict[int, UInt8], pack: Path, extractor: Extractor
     numbers: Sequence[int] = list(found)
     codes[numbers] = np.stack(list(found.values()))
     done[numbers] = True
-    save_arrays(path, {"codes": codes, "done": done})
+    # Only what is there: at a replay layer the codes of a whole pack are a gigabyte.
+    save_arrays(path, {"codes": codes[done], "done": done})

@@ -14,6 +14,7 @@ from edge_cl import strategies
 from edge_cl.bench.summary import SCENARIO_ORDER, Spread
 
 RESULTS = Path("docs/results/strategies.json")
+LAYERS = Path("docs/results/replay_layer.json")
 PAGES = Path("docs/strategies")
 NEEDS = {
     "boundaries": "ends of experiences",
@@ -22,6 +23,7 @@ NEEDS = {
     "history": "every sample",
     "hidden_layer": "a hidden layer",
     "torch": "torch",
+    "tail": "a replay layer below the last",
 }
 
 
@@ -52,7 +54,9 @@ def overview(results: Mapping[str, Any]) -> str:
         "run in. µs is the processor time of learning one sample. forgets: whether a sample "
         "taken out leaves nothing; not: whether it learns what a sample is not "
         "([correcting](../api.md#correcting)). All figures, and what the "
-        "columns mean: [results](../results/strategies.md). Made by `edge-cl bench overview`.",
+        "columns mean: [results](../results/strategies.md); of strategies that need a replay "
+        "layer below the last, whose latents are others: "
+        "[by layer](../results/replay_layer.md). Made by `edge-cl bench overview`.",
         "",
     ]
     lines += [_line(("strategy", "what it does", "needs", "forgets", "not", *scenarios, "µs"))]
@@ -62,9 +66,10 @@ def overview(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measured(results: Mapping[str, Any]) -> set[str]:
-    """Names of the strategies with a run that came to an end."""
-    return {row["strategy"] for row in results["rows"] if row["runs"]}
+def measured(results: Mapping[str, Any], layers: Mapping[str, Any]) -> set[str]:
+    """Names of the strategies with a run that came to an end, here or by replay layer."""
+    by_layer = {row["strategy"] for row in layers["rows"] if row["orders"]}
+    return by_layer | {row["strategy"] for row in results["rows"] if row["runs"]}
 
 
 def _words(name: str) -> tuple[str, ...]:

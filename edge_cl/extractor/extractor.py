@@ -100,6 +100,23 @@ class Extractor:
         """Width and quantisation of the latents, and the layers above them."""
         return replace(self.manifest.spec, tail=self.tail)
 
+    def at(self, layer: str) -> Extractor:
+        """The same model, with the latent taken at a layer.
+
+        Raises
+        ------
+        ExtractorError, MissingExtra
+            As `load_extractor`; also when it is cut already.
+        ExtractorMismatch
+            When the file has been replaced.
+        """
+        if self.layer is not None:
+            raise ExtractorError(
+                f"extractor {self.manifest.id} is cut already: name the layer there"
+            )
+        self.model()
+        return Extractor(self.path, self._threads, self._providers, self._session_per_thread, layer)
+
     @property
     def loaded(self) -> bool:
         """Whether the session is in memory; `extract` loads it when it is not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from dataclasses import asdict
+from importlib.util import find_spec
 from typing import Any
 
 from edge_cl.errors import UnknownStrategy
@@ -30,6 +31,7 @@ _TABLE = {
     "icarl": "icarl:ICaRL",
     "progress_compress": "progress_compress:ProgressCompress",
     "ar1": "ar1:AR1",
+    "ar1_conv": "ar1_conv:AR1Conv",
     "ncm": "ncm:NCM",
     "slda": "slda:SLDA",
     "ranpac": "ranpac:RanPAC",
@@ -68,6 +70,11 @@ def find(name: str) -> type[Strategy]:
         importlib.import_module(f"edge_cl.strategies.{module}"), attribute
     )
     return found
+
+
+def installed(name: str) -> bool:
+    """Whether the packages that the strategy `name` needs are there."""
+    return not find(name).needs.torch or all(map(find_spec, ("torch", "onnx")))
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from edge_cl.equations import path_importance
-from edge_cl.normalised_head import NormalisedHead
+from edge_cl.normalised_head import BatchHead, NormalisedHead
 from edge_cl.options import MemoryOptions, Options
 from edge_cl.state import Slot
 from edge_cl.strategies.cwr import CWR, CWROptions
@@ -91,8 +91,20 @@ class AR1(CWR):
         """Hidden layers always learn."""
         return True
 
+    @property
+    def protects(self) -> bool:
+        """Whether Synaptic Intelligence holds the body; AR1*free does without."""
+        return self.ar1_options.strength > 0
+
+    @property
+    def normalises(self) -> bool:
+        """Whether steps look at the whole batch now."""
+        return isinstance(self.head, BatchHead)
+
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
         """CWR*'s state, and Synaptic Intelligence's for the body."""
+        if not self.protects:
+            return super().slots(classes, contexts)
         body = Slot((self.head.body_size,))
         return {
             **super().slots(classes, contexts),
@@ -104,7 +116,8 @@ class AR1(CWR):
     def initialise(self) -> None:
         """The first anchor is the first body."""
         super().initialise()
-        self.anchor[:] = self.weights[: self.head.body_size]
+        if self.protects:
+            self.anchor[:] = self.weights[: self.head.body_size]
 
     def repeats(self, batch: Batch) -> int:
         """More steps for the first samples of a class, so that few of them are enough."""
@@ -120,7 +133,7 @@ class AR1(CWR):
 
     def loss_gradient(self, batch: Batch) -> tuple[float, Float32]:
         """As that of any head; a normalised one looks at the whole batch, and tracks it."""
-        if not isinstance(self.head, NormalisedHead):
+        if not (self.normalises and isinstance(self.head, BatchHead)):
             return super().loss_gradient(batch)
         forward = self.head.training_forward(self.weights, batch.latents)
         value, by_logits = self.loss(batch, forward)
@@ -131,23 +144,26 @@ class AR1(CWR):
         """Step down loss and penalty; add the loss's share of the move to the path."""
         size = self.head.body_size
         of_loss, before = gradient[:size].copy(), self.weights[:size].copy()
-        gradient[:size] += (
-            np.float32(2 * self.ar1_options.strength) * self.importance * (before - self.anchor)
-        )
+        if self.protects:
+            strength = np.float32(2 * self.ar1_options.strength)
+            gradient[:size] += strength * self.importance * (before - self.anchor)
         super().update(gradient)
-        if isinstance(self.head, NormalisedHead):
+        if isinstance(self.head, BatchHead):
             # Weight decay would move what has no gradient.
             kept = np.flatnonzero(self.head.statistics())
             self.weights[kept] = before[kept]
-        self.path -= of_loss * (self.weights[:size] - before)
+        if self.protects:
+            self.path -= of_loss * (self.weights[:size] - before)
 
     def end(self, experience: Experience) -> None:
         """Consolidate the last layer; add importance, and move the anchor here."""
         super().end(experience)
+        if not self.protects:
+            return
         body = self.weights[: self.head.body_size]
         self.importance += path_importance(self.path, body, self.anchor, self.ar1_options.damping)
         np.minimum(self.importance, self.ar1_options.largest_importance, out=self.importance)
-        if isinstance(self.head, NormalisedHead):
+        if isinstance(self.head, BatchHead):
             self.importance[~self.head.matrices()] = 0
         self.anchor[:] = body
         self.path[:] = 0

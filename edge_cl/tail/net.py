@@ -78,6 +78,7 @@ class Weighted:
 class Step:
     """One node of the graph: a function, or the number of a layer with weights."""
 
+    node: Any
     reads: tuple[str, ...]
     gives: str
     work: Function | int
@@ -114,9 +115,10 @@ class TailNet:
             if not _folded(node, constants):
                 self._add(node, constants)
         read = {name for step in self.steps for name in step.reads}
-        self._constants = {
-            name: torch.from_numpy(np.array(constants[name], dtype=np.float32))
-            for name in read & constants.keys()
+        self.constants = {name: constants[name] for name in sorted(read & constants.keys())}
+        self._tensors = {
+            name: torch.from_numpy(np.array(values, dtype=np.float32))
+            for name, values in self.constants.items()
         }
         self.size = sum(one.size for one in self.weighted)
 
@@ -128,8 +130,11 @@ class TailNet:
             self.weighted.append(WEIGHTED[node.op_type](node, constants))
             reads, work = (node.input[0],), len(self.weighted) - 1
         self.steps.append(
-            Step(reads, node.output[0], function_of(node, constants) if work is None else work)
-        )
+            Step(
+                node, reads, node.output[0],
+                function_of(node, constants) if work is None else work,
+            )
+        )  # fmt: skip
 
     def initial(self) -> Float32:
         """The flat vector with which it is what the extractor's own layers are."""
@@ -188,7 +193,7 @@ class TailNet:
 
     def _run(self, latents: Float32, parts: Sequence[Parts], normalise: Normalise) -> Tensor:
         rows = np.ascontiguousarray(latents, dtype=np.float32)
-        known = {**self._constants, self.source: torch.from_numpy(rows).reshape(-1, *self.shape)}
+        known = {**self._tensors, self.source: torch.from_numpy(rows).reshape(-1, *self.shape)}
         for step in self.steps:
             read = [known[name] for name in step.reads]
             if isinstance(step.work, int):

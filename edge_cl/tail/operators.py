@@ -73,12 +73,18 @@ def conv_padding(node: Any) -> tuple[int, int, int, int]:
     return left, right, top, bottom
 
 
-def _quantise(node: Any, constants: Constants) -> Function:
+def code_range(node: Any, constants: Constants) -> tuple[float, float]:
+    """The least and the largest value that the codes of a QuantizeLinear stand for."""
     scale, zero = (constants[name] for name in node.input[1:3])
     if scale.size != 1:
         raise unsupported(node, "with a scale for every channel")
+    step, centre = float(scale.reshape(-1)[0]), int(zero.reshape(-1)[0])
     limits = np.iinfo(zero.dtype)
-    low, high = (float(scale) * (int(end) - int(zero)) for end in (limits.min, limits.max))
+    return step * (int(limits.min) - centre), step * (int(limits.max) - centre)
+
+
+def _quantise(node: Any, constants: Constants) -> Function:
+    low, high = code_range(node, constants)
     return lambda x, *_: x.clamp(low, high)
 
 

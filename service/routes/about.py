@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import platform
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 import edge_cl
 from service.machine import allowed_memory_bytes, resident_bytes, total_memory_bytes
 from service.routes.documents import json_answer, problems
+from service.schemas import LayerList
 from service.serving import serving_of
-
-if TYPE_CHECKING:
-    from edge_cl.extractor import Extractor
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["service"])
+
+
+@router.get("/v1/extractor/layers", response_model=LayerList, responses=problems(422))
+async def extractor_layers(request: Request) -> Response:
+    """List the layers at which a learner's latents can be taken, with bytes a latent."""
+    serving = serving_of(request)
+    extractors = serving.registry.extractors
+    own = None if extractors.whole is None else extractors.whole.manifest.id
+    layers = await serving.read(extractors.layers)
+    return json_answer({"extractor": own, "layers": layers})
 
 
 @router.get("/v1/info", responses=problems())
@@ -59,28 +67,9 @@ async def info(request: Request) -> Response:
             "learners_bytes": serving.registry.learners_bytes,
             "learners_reserved_bytes": serving.registry.reserved_bytes,
         },
-        "extractor": _extractor_summary(serving.extractor),
+        "extractor": serving.registry.extractors.summary(),
         "memory_budget": int(settings.memory_budget),
         "limits": limits,
         "learners": len(serving.registry.all()),
     }
     return json_answer(content)
-
-
-def _extractor_summary(extractor: Extractor | None) -> dict[str, Any] | None:
-    """What clients are told of the extractor."""
-    if extractor is None:
-        return None
-    manifest = extractor.manifest
-    return {
-        "id": manifest.id,
-        "sha256": manifest.sha256,
-        "input_height": manifest.input_height,
-        "input_width": manifest.input_width,
-        "dim": manifest.dim,
-        "scale": manifest.scale,
-        "zero_point": manifest.zero_point,
-        "licence": manifest.licence,
-        "provider": extractor.provider,
-        "loaded": extractor.loaded,
-    }

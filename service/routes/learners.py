@@ -257,10 +257,5 @@ def _latents_of(serving: Serving, wanted: NewLearner) -> tuple[LatentSpec, str |
             detail = "give `dim` for latents of your own, or `extractor` for images, not both"
             raise Problem("invalid", detail, [FieldError("/dim", detail)])
         return LatentSpec(wanted.dim), checked_text(wanted.extractor, "extractor", ""), None
-    if serving.extractor is None:
-        raise Problem("invalid", "the service has no extractor: give `dim`").at("/dim")
-    manifest = serving.extractor.manifest
-    if wanted.extractor not in (None, "default", manifest.id):
-        detail = f"the service runs {manifest.id!r}; `default` means that one"
-        raise Problem("invalid", detail, [FieldError("/extractor", detail)])
-    return serving.extractor.spec, manifest.id, manifest.sha256
+    extractor = serving.registry.extractors.named(wanted.extractor)
+    return extractor.spec, extractor.manifest.id, extractor.manifest.sha256

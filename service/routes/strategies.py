@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from fastapi import APIRouter, Request, Response
 
 from edge_cl import strategies
-from edge_cl.errors import MissingExtra, UnknownStrategy
+from edge_cl.errors import UnknownStrategy
 from service.errors import Problem
 from service.routes.documents import json_answer, problems
 from service.schemas import StrategyList, StrategyNote
@@ -20,10 +18,7 @@ router = APIRouter(tags=["strategies"])
 @router.get("/v1/strategies", response_model=StrategyList, responses=problems())
 async def list_strategies(request: Request) -> Response:
     """List every strategy that can be used here."""
-    found = []
-    for name in strategies.names():
-        with contextlib.suppress(MissingExtra):
-            found.append(strategies.describe(name))
+    found = [strategies.describe(name) for name in strategies.names() if strategies.installed(name)]
     return json_answer({"strategies": found})
 
 
