@@ -120,7 +120,10 @@ class LatentVAE:
     def gradient(
         self, weights: Float32, latents: Float32, shares: Float32, noise: Float32
     ) -> tuple[float, Float32]:
-        """Negative evidence bound (eq. 10) and its gradient by the weights.
+        """Negative evidence bound (eq. 10) for each value, and its gradient by the weights.
+
+        For each value, not for all of them: Adam divides the scale out but for its epsilon,
+        which must be large enough to still the weights of values that hardly ever vary.
 
         Parameters
         ----------
@@ -133,7 +136,7 @@ class LatentVAE:
 
         Returns
         -------
-        The loss without additive constants, in nats, and its flat gradient.
+        The loss without additive constants, in nats a value, and its flat gradient.
         """
         encoder, decoder = weights[: self._split], weights[self._split :]
         latents = latents / np.float32(self.scale)
@@ -154,7 +157,8 @@ class LatentVAE:
             [by_code + shares[:, None] * mean, np.float32(0.5) * by_log_variance], axis=1
         )
         by_encoder = self.encoder.gradient(encoder, encoded, by_moments)
-        return error + float(divergence), np.concatenate([by_encoder, by_decoder])
+        gradient = np.concatenate([by_encoder, by_decoder])
+        return (error + float(divergence)) / self.dim, gradient / np.float32(self.dim)
 
     def _reconstruction(
         self, outputs: Float32, latents: Float32, shares: Float32

@@ -72,7 +72,7 @@ class Learner(Correctable):
     def create(
         cls,
         *,
-        strategy: str = "ar1",
+        strategy: str = "auto",
         extractor: str | Path | Extractor | None = None,
         dim: int | None = None,
         spec: LatentSpec | None = None,

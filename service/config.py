@@ -65,7 +65,9 @@ class Settings(BaseSettings):
         description="Folder of everything durable. The only thing to back up.",
     )
 
-    strategy: str = Field("ar1", description="Strategy of the learner `default`.")
+    strategy: str = Field(
+        "auto", description="Strategy of the learner `default`; `auto` chooses by the budget."
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Options of that strategy; JSON in the environment."
     )

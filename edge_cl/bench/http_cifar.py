@@ -114,7 +114,7 @@ class Result:
     help="'default' or an ONNX file; may be repeated.  [both of those at hand]",
 )
 @click.option(
-    "--strategy", "strategies", multiple=True, default=("ar1", "naive"), show_default=True,
+    "--strategy", "strategies", multiple=True, default=("auto", "naive"), show_default=True,
     help="Strategy; may be repeated.",
 )  # fmt: skip
 @click.option("--budget", default="1MiB", show_default=True, help="Memory budget of the learner.")

@@ -26,7 +26,7 @@ from edge_cl.demo.view import view_of
 @click.option("--per-class", default=90, show_default=True, help="Images to teach of each class.")
 @click.option("--test-per-class", default=30, show_default=True, help="Images to test with.")
 @click.option("--budget", default="1MiB", show_default=True, help="Memory budget of the learner.")
-@click.option("--strategy", default="ar1", show_default=True, help="Strategy of the learner.")
+@click.option("--strategy", default="auto", show_default=True, help="Strategy of the learner.")
 @click.option("--extractor", default="default", show_default=True, help="Extractor.")
 @click.option("--json", "as_json", is_flag=True, help="Write the outcome as JSON too.")
 def demo(

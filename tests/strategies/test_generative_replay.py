@@ -81,7 +81,7 @@ def test_generator_gradient_is_that_of_autograd(rng, bernoulli, hidden):
     else:
         error = DIM / 2 * torch.log(((output - x) ** 2).sum(1) @ w / DIM)
     divergence = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1) @ w
-    (error + divergence).backward()
+    ((error + divergence) / DIM).backward()
     np.testing.assert_allclose(gradient, flat.grad.numpy(), rtol=2e-4, atol=1e-5)
 
 
