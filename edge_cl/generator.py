@@ -158,7 +158,8 @@ class LatentVAE:
         )
         by_encoder = self.encoder.gradient(encoder, encoded, by_moments)
         gradient = np.concatenate([by_encoder, by_decoder])
-        return (error + float(divergence)) / self.dim, gradient / np.float32(self.dim)
+        gradient /= np.float32(self.dim)
+        return (error + float(divergence)) / self.dim, gradient
 
     def _reconstruction(
         self, outputs: Float32, latents: Float32, shares: Float32
