@@ -53,10 +53,11 @@ def parsed_metadata(text: str | None, pointer: str) -> str | None:
 def metadata_content(text: str | None) -> dict[str, Any] | None:
     """The object in a stored text; None when a damaged or foreign journal has none there."""
     try:
-        content = json.loads(text or "null")
-    except (ValueError, RecursionError):
+        content: dict[str, Any] | None = json.loads(text or "null")
+        metadata_text(content, "")
+    except (Problem, ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) else None
+    return content
 
 
 def _deeper(value: Any, levels: int) -> bool:

@@ -216,6 +216,19 @@ def test_a_ruined_journal_is_rebuilt_with_it(tmp_path):
     other.close()
 
 
+@pytest.mark.parametrize("content", ["[[[", b"\xff\x00", "[1]", "7", "[" * 100_000, '{"a": NaN}'])
+def test_what_a_foreign_journal_has_in_its_place_breaks_no_listing(tmp_path, content):
+    journal = Journal(tmp_path / "journal.db")
+    lesson_of_one = Lesson(np.zeros((1, 1), np.float32), (Sample("a", metadata="{}"),))
+    journal.append([Entry(1, 1, lesson_of_one)])
+    with journal.reading() as connection:
+        connection.execute("UPDATE metadata SET content=?", (content,))
+    catalogue = Catalogue(journal.path)
+    assert [one.metadata for one in catalogue.samples(0, 9)] == [None]
+    catalogue.close()
+    journal.close()
+
+
 def test_it_counts_on_the_disk_and_goes_with_its_lesson(tmp_path):
     journal = Journal(tmp_path / "journal.db")
     empty = journal.used_bytes()
