@@ -97,8 +97,7 @@ class AR1Conv(AR1):
 
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
         """AR1's state, and the sums of the first statistics."""
-        layers = self.tail_head.net.weighted
-        channels = sum(len(layer.bias) for layer in layers)
+        channels = sum(layer.channels for layer in self.tail_head.net.weighted)
         return {
             **super().slots(classes, contexts),
             "moments": Slot((2, channels), np.float64),

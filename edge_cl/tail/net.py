@@ -55,23 +55,37 @@ class Weighted:
 
     Parameters
     ----------
-    node
-        Of the ONNX graph.
-    matrix, bias
-        As the extractor has them: (out, ...) and (out,).
+    shape
+        Of its matrix or kernel: (out, ...).
     product
         What it computes.
     """
 
-    node: Any
-    matrix: Float32
-    bias: Float32
+    shape: tuple[int, ...]
     product: Product
+
+    @property
+    def channels(self) -> int:
+        """What it gives for every place."""
+        return self.shape[0]
+
+    @property
+    def matrix_size(self) -> int:
+        """Values of its matrix."""
+        return prod(self.shape)
 
     @property
     def size(self) -> int:
         """Values of the flat vector that are its own."""
-        return self.matrix.size + VECTORS * len(self.bias)
+        return self.matrix_size + VECTORS * self.channels
+
+
+class Origin(NamedTuple):
+    """An operator with weights, and what these are in the extractor: (out, ...) and (out,)."""
+
+    layer: Weighted
+    matrix: Float32
+    bias: Float32
 
 
 @dataclass(frozen=True)
@@ -100,9 +114,15 @@ class TailNet:
     ------
     ExtractorError
         If it has an operator that cannot be trained.
+
+    Notes
+    -----
+    It keeps no weights, neither those of the model nor any of its own: whoever trains it
+    answers for their bytes.
     """
 
     def __init__(self, content: bytes) -> None:
+        self._content = content
         model = onnx.load_model_from_string(content)
         self.source: str = model.graph.input[0].name
         self.target: str = model.graph.output[0].name
@@ -110,12 +130,12 @@ class TailNet:
         self.dim = prod(_sizes(model.graph.output[0]))
         self.weighted: list[Weighted] = []
         self.steps: list[Step] = []
-        constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-        for node in model.graph.node:
-            if not _folded(node, constants):
-                self._add(node, constants)
+        constants: dict[str, Array] = {}
+        for node, constants in _computed(model):
+            self._add(node, constants)
         read = {name for step in self.steps for name in step.reads}
-        self.constants = {name: constants[name] for name in sorted(read & constants.keys())}
+        # Copies: views would keep the whole model alive.
+        self.constants = {n: np.array(constants[n]) for n in sorted(read & constants.keys())}
         self._tensors = {
             name: torch.from_numpy(np.array(values, dtype=np.float32))
             for name, values in self.constants.items()
@@ -127,11 +147,11 @@ class TailNet:
         if node.op_type in WEIGHTED:
             if node.input[1] not in constants:
                 raise unsupported(node, "with weights that are computed")
-            self.weighted.append(WEIGHTED[node.op_type](node, constants))
+            self.weighted.append(WEIGHTED[node.op_type](node, constants).layer)
             reads, work = (node.input[0],), len(self.weighted) - 1
         self.steps.append(
             Step(
-                node, reads, node.output[0],
+                _copied(node), reads, node.output[0],
                 function_of(node, constants) if work is None else work,
             )
         )  # fmt: skip
@@ -139,10 +159,12 @@ class TailNet:
     def initial(self) -> Float32:
         """The flat vector with which it is what the extractor's own layers are."""
         weights = np.zeros(self.size, dtype=np.float32)
-        for layer, one in zip(self.layers(weights), self.weighted, strict=True):
-            layer.matrix[:] = one.matrix
-            layer.beta[:] = one.bias
-            layer.gamma[:] = layer.deviation[:] = 1
+        layers = iter(self.layers(weights))
+        for node, constants in _computed(onnx.load_model_from_string(self._content)):
+            if node.op_type in WEIGHTED:
+                layer, found = next(layers), WEIGHTED[node.op_type](node, constants)
+                layer.matrix[:], layer.beta[:] = found.matrix, found.bias
+                layer.gamma[:] = layer.deviation[:] = 1
         return weights
 
     def layers(self, weights: Float32) -> list[Layer]:
@@ -210,9 +232,9 @@ class TailNet:
     def _views(self, weights: Float32) -> Iterator[tuple[Float32, ...]]:
         start = 0
         for one in self.weighted:
-            middle, stop = start + one.matrix.size, start + one.size
-            vectors = weights[middle:stop].reshape(VECTORS, len(one.bias))
-            yield (weights[start:middle].reshape(one.matrix.shape), *vectors)
+            middle, stop = start + one.matrix_size, start + one.size
+            vectors = weights[middle:stop].reshape(VECTORS, one.channels)
+            yield (weights[start:middle].reshape(one.shape), *vectors)
             start = stop
 
 
@@ -256,6 +278,21 @@ def _sizes(value: Any) -> tuple[int, ...]:
     return tuple(d.dim_value for d in value.type.tensor_type.shape.dim[1:])
 
 
+def _computed(model: onnx.ModelProto) -> Iterator[tuple[Any, dict[str, Array]]]:
+    """The nodes that depend on the latents, each with all constants known before it."""
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        if not _folded(node, constants):
+            yield node, constants
+
+
+def _copied(node: Any) -> Any:
+    """A node that does not keep the memory of its whole model alive."""
+    copied = onnx.NodeProto()
+    copied.CopyFrom(node)
+    return copied
+
+
 def _folded(node: Any, constants: dict[str, Array]) -> bool:
     """Compute what depends on constants alone; whether the node did."""
     if node.op_type == "Constant":
@@ -281,7 +318,7 @@ def _dequantised(node: Any, constants: dict[str, Array]) -> Array:
     return values.astype(np.float32)
 
 
-def _convolution(node: Any, constants: dict[str, Array]) -> Weighted:
+def _convolution(node: Any, constants: dict[str, Array]) -> Origin:
     given, padding = attributes(node), conv_padding(node)
     matrix = np.array(constants[node.input[1]], dtype=np.float32)
     stride, dilation = list(given.get("strides", [1, 1])), list(given.get("dilations", [1, 1]))
@@ -293,17 +330,18 @@ def _convolution(node: Any, constants: dict[str, Array]) -> Weighted:
             return functional.conv2d(x, kernel, None, stride, 0, dilation, groups)
         return functional.conv2d(x, kernel, None, stride, (top, left), dilation, groups)
 
-    return Weighted(node, matrix, _bias(node, constants, len(matrix)), product)
+    layer = Weighted(matrix.shape, product)
+    return Origin(layer, matrix, _bias(node, constants, len(matrix)))
 
 
-def _matrix(node: Any, constants: dict[str, Array]) -> Weighted:
+def _matrix(node: Any, constants: dict[str, Array]) -> Origin:
     given, matrix = attributes(node), np.array(constants[node.input[1]], dtype=np.float32)
     if given.get("transA", 0) or matrix.ndim != 2:
         raise unsupported(node, "of that form")
     rows = matrix if given.get("transB", 0) else np.ascontiguousarray(matrix.T)
     rows = rows * np.float32(given.get("alpha", 1.0))
     bias = _bias(node, constants, len(rows)) * np.float32(given.get("beta", 1.0))
-    return Weighted(node, rows, bias, _flat_product)
+    return Origin(Weighted(rows.shape, _flat_product), rows, bias)
 
 
 def _flat_product(x: Tensor, rows: Tensor) -> Tensor:
@@ -319,7 +357,7 @@ def _bias(node: Any, constants: dict[str, Array], outputs: int) -> Float32:
     return np.array(bias, dtype=np.float32)
 
 
-WEIGHTED: dict[str, Callable[[Any, dict[str, Array]], Weighted]] = {
+WEIGHTED: dict[str, Callable[[Any, dict[str, Array]], Origin]] = {
     "Conv": _convolution,
     "Gemm": _matrix,
     "MatMul": _matrix,

@@ -1,6 +1,7 @@
 """The layers above the replay layer in torch, against ONNX Runtime and against autograd."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,18 @@ def test_front_and_tail_are_the_mobilenet(model, layer):
     if not path.is_file():
         pytest.skip(f"{path.name} is not beside the checkout")
     assert_whole(path, layer)
+
+
+def test_it_keeps_no_weights():
+    """They are on the ledger of whoever trains them, and nowhere else."""
+    with load_extractor("default@down3") as front:
+        tail = front.spec.tail
+    TailNet(tail)
+    tracemalloc.start()
+    net = TailNet(tail)
+    kept_bytes = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept_bytes < 4 * net.size / 10
 
 
 def model_of(nodes, shape, outputs, **constants):
