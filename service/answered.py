@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_cl.neighbours import Neighbour
 from edge_cl.types import Prediction
-from service.worker import View
+from service.view import View
 
 __all__ = ["Answered"]
 

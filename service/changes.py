@@ -9,19 +9,18 @@ is therefore the same, however long the building took and whenever a crash came.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import Any
 
 from edge_cl.errors import Conflict, EdgeCLError
 from edge_cl.learner import Learner
 from edge_cl.recall import Correction
+from service.journal import Journal, JournalError
 from service.operations import ChangeStrategy, FinishChange, Operation, decode
-
-if TYPE_CHECKING:
-    from service.journal import Journal
 
 __all__ = ["Change", "Succession"]
 
@@ -102,6 +101,8 @@ class Succession:
     def __init__(self, learner: Learner) -> None:
         self._learner: Learner | None = learner
         self.change: Change | None = None
+        self.failure: str | None = None
+        """Why the last change was given up."""
 
     @property
     def learner(self) -> Learner:
@@ -141,7 +142,7 @@ class Succession:
         """Do one operation; a change is begun, and built by the caller."""
         if isinstance(operation, ChangeStrategy):
             copied = Learner.from_bytes(self.learner.to_bytes(), tail=self.learner.spec.tail)
-            self.change = Change(operation, sequence, copied)
+            self.change, self.failure = Change(operation, sequence, copied), None
         elif isinstance(operation, FinishChange):
             self._finish(operation)
         else:
@@ -170,6 +171,42 @@ class Succession:
         except EdgeCLError as error:
             log.error("the change begun at %d ends: %s", self.change.sequence, error)
             self.change = None
+
+    def advance(self, journal: Journal, through: int) -> FinishChange | None:
+        """The operation that ends the change, once all up to `through` is learned; else None.
+
+        Raises
+        ------
+        Exception
+            Why the new learner cannot be built, or cannot learn.
+        """
+        change = self.change
+        if change is None:
+            return None
+        if change.failure is not None:
+            raise change.failure
+        ready = change.built and change.catch_up(journal, through)
+        return FinishChange(change.sequence) if ready else None
+
+    def give_up(self, journal: Journal, error: Exception) -> None:
+        """End the change without a new learner."""
+        assert self.change is not None
+        wanted, sequence = self.change.wanted.strategy, self.change.sequence
+        log.error("the change begun at %d ends: %r", sequence, error)
+        with contextlib.suppress(JournalError):
+            # Else a replay builds it again, and gives it up again.
+            journal.void(sequence, f"given up: {error}")
+        self.failure = f"{wanted!r} was not built: {error}"
+        self.change = None
+
+    def note(self) -> dict[str, Any] | None:
+        """What is told of the change that is under way."""
+        if self.change is None:
+            return None
+        wanted = self.change.wanted
+        return {
+            "strategy": wanted.strategy, "options": wanted.options, "since": self.change.sequence,
+        }  # fmt: skip
 
     def _finish(self, operation: FinishChange) -> None:
         if self.change is None or self.change.sequence != operation.begun:

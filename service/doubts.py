@@ -107,7 +107,9 @@ def remembered_warnings(
         return
     labels = [{samples[row].label, samples[row].predicted or samples[row].label} for row in rows]
     least = _least(served.spec)
-    for row, found in zip(rows, served.worker.most_alike(latents[rows], labels), strict=True):
+    for row, found in zip(
+        rows, served.worker.lookup.most_alike(latents[rows], labels), strict=True
+    ):
         if found is not None and found.similarity >= least:
             like = f"it is nearly the same as the remembered sample {found.sample_id}"
             if found.label == samples[row].label:

@@ -12,7 +12,7 @@ from service.outcomes import recorded
 from service.records import Entry
 
 if TYPE_CHECKING:
-    from service.worker import View
+    from service.view import View
 
 __all__ = ["Reporter"]
 

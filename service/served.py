@@ -17,10 +17,11 @@ from service.jobs import Queue
 from service.keys import IdempotencyKeys
 from service.latency import Latencies
 from service.meters import Meters
+from service.pace import Pace
 from service.predictions import PredictionLog
 from service.records import Keep, Past
 from service.store import Store
-from service.worker import Pace, Worker
+from service.worker import Worker
 
 __all__ = ["ServedLearner", "open_learner"]
 

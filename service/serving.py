@@ -46,7 +46,7 @@ from service.registry import Registry
 from service.served import ServedLearner
 from service.thumbnails import Pictures
 from service.transfer import Mover
-from service.worker import View
+from service.view import View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -242,7 +242,7 @@ class Serving:
         ids = served.predictions.add(questions, predictions, view.version)
         neighbours = None
         if explain:
-            nearest = partial(served.worker.nearest, latents, explain)
+            nearest = partial(served.worker.lookup.nearest, latents, explain)
             neighbours = await self._run(self._questions, nearest)
         for prediction in predictions:
             outcome = "unknown" if prediction.unknown else "known"

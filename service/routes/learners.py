@@ -33,7 +33,7 @@ from service.served import ServedLearner
 from service.serving import Serving, serving_of
 from service.store import Origin
 from service.thumbnails import LEAST_BUDGET
-from service.worker import View
+from service.view import View
 
 __all__ = ["etag", "learner_content", "router"]
 

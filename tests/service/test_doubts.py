@@ -153,4 +153,4 @@ def test_while_the_learner_is_changed_the_answer_does_not_wait_to_compare(rememb
     worker = remembering.serving.registry.get("m").worker
     latents = np.zeros((1, worker._learner.spec.dim), np.uint8)
     with worker._changing:
-        assert worker.most_alike(latents, [{"cup"}]) == [None]
+        assert worker.lookup.most_alike(latents, [{"cup"}]) == [None]

@@ -154,6 +154,9 @@ def test_what_is_no_longer_kept_is_said(start, follow):
     first = f"{running.serving.events.epoch}-1"
     for _ in range(4):
         running.client.post(SAMPLES, json=lesson(0))
+    # The answer does not wait for the news of it.
+    while running.serving.events.after(0)[0][-1].kind != "published":
+        threading.Event().wait(0.01)
     stream = follow(running.client, first)
     _, kind, data = stream.next()
     assert kind == "missed"
