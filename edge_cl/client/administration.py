@@ -16,6 +16,7 @@ __all__ = [
     "change",
     "create_learner",
     "delete_learner",
+    "extractor_layers",
     "keys",
     "learners",
     "ready",
@@ -120,6 +121,11 @@ def ready(_: str, /) -> Call[Json]:
 def service(_: str, /) -> Call[Json]:
     """What the service is: version, extractor, limits, budget."""
     return Call("GET", "/v1/info", _json)
+
+
+def extractor_layers(_: str, /) -> Call[list[Json]]:
+    """The layers of the service's extractor at which a learner's latents can be taken."""
+    return Call("GET", "/v1/extractor/layers", lambda response: list(response.json()["layers"]))
 
 
 def strategies(_: str, /) -> Call[list[Json]]:

@@ -123,6 +123,7 @@ class AsyncClient:
     revoke_key = _awaited(administration.revoke_key)
     ready = _awaited(administration.ready)
     service = _awaited(administration.service)
+    extractor_layers = _awaited(administration.extractor_layers)
     strategies = _awaited(administration.strategies)
     strategy = _awaited(administration.strategy)
     relabel = _awaited(correcting.relabel)

@@ -127,6 +127,7 @@ class Client:
     revoke_key = _blocking(administration.revoke_key)
     ready = _blocking(administration.ready)
     service = _blocking(administration.service)
+    extractor_layers = _blocking(administration.extractor_layers)
     strategies = _blocking(administration.strategies)
     strategy = _blocking(administration.strategy)
     relabel = _blocking(correcting.relabel)

@@ -31,6 +31,7 @@ ARGUMENTS = {
     "evaluate_latents": (LATENTS, ["cup"]),
     "evaluate_samples": (SAMPLES,),
     "events": (),
+    "extractor_layers": (),
     "export": (FILE,),
     "feed_back": ("p1",),
     "forget": (1,),
