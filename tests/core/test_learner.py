@@ -185,8 +185,6 @@ def test_a_truncated_learner_is_refused(length):
 
 def test_every_strategy_describes_itself():
     for name in strategies.names():
-        if strategies.find(name).needs.torch:
-            pytest.importorskip("torch", reason="torch is not installed")
         described = strategies.describe(name)
         assert described["name"] == name == strategies.find(name).name
         assert len(described["summary"]) > 20

@@ -9,6 +9,7 @@ from serving_kit import jpeg
 
 pytest.importorskip("onnx", reason="cutting an extractor needs the package onnx")
 
+from edge_cl import strategies
 from edge_cl.extractor import load_extractor
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -100,6 +101,9 @@ def test_without_torch_the_extra_is_named(start, extractor, monkeypatch):
     assert answer.status_code == 422
     assert answer.json()["type"].endswith("missing-extra")
     assert "edge-cl[torch]" in answer.json()["detail"]
+    monkeypatch.setattr(strategies, "find_spec", lambda name: None)
+    listed = client.get("/v1/strategies").json()["strategies"]
+    assert "ar1_conv" not in {one["name"] for one in listed}
     # The service goes on, without the learner.
     assert client.get("/v1/learners/l").status_code == 404
 
