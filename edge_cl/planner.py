@@ -31,8 +31,9 @@ __all__ = ["AUTO", "AutoOptions", "Choice", "Plan", "choose", "make_plan", "pars
 AUTO = "auto"
 """The name by which a learner lets the planner choose."""
 
-EQUAL_POINTS = 0.3
-"""Points of accuracy below which the cheaper of two is taken."""
+EQUAL_POINTS = 0.5
+"""Points of accuracy by which one strategy differs from order to order of a stream: of two
+within them the cheaper is taken, and of equally cheap ones that with its own codec."""
 
 
 class AutoOptions(BaseModel):
@@ -259,15 +260,21 @@ def _candidates(
 
 
 def _in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Best first, measured ones before others; of the equally good, the cheapest first."""
+    """Best first, measured before others; of the equally good the cheapest, then the usual."""
     left, ordered = sorted(candidates, key=lambda c: (not c.measured, -c.accuracy)), []
     while left:
         first, least = left[0], left[0].accuracy - EQUAL_POINTS
         equal = [c for c in left if c.measured == first.measured and c.accuracy >= least]
-        best = min(equal, key=lambda c: (c.update_ms or math.inf, -c.accuracy))
+        best = min(equal, key=lambda c: (c.update_ms or math.inf, not _is_usual(c), -c.accuracy))
         ordered.append(best)
         left.remove(best)
     return ordered
+
+
+def _is_usual(candidate: Candidate) -> bool:
+    """Whether the codec is the one that the strategy has if none is named."""
+    fields = strategies.find(candidate.strategy).options_type.model_fields
+    return "codec" in fields and candidate.options.get("codec") == fields["codec"].default
 
 
 def _reasons(
@@ -277,9 +284,10 @@ def _reasons(
     codec = f" under {chosen.options['codec']}" if "codec" in chosen.options else ""
     cost = "" if chosen.update_ms is None else f", {chosen.update_ms:.2g} ms a sample"
     bound = "" if update_ms is None else f" within {update_ms:g} ms"
+    passed = f", after {refused} that do not fit" if refused else ""
     return (
-        f"{chosen.strategy}{codec}: {chosen.accuracy:.1f} % where it was measured{cost}; the best "
-        f"of {rows} measured{bound}" + (f", after {refused} that do not fit." if refused else "."),
+        f"{chosen.strategy}{codec}: {chosen.accuracy:.1f} % where it was measured{cost}; within "
+        f"{EQUAL_POINTS:g} points of the best of {rows} measured{bound}{passed}.",
         f"{kept:,} exemplars ({kept // classes:,} for each of {classes:,} classes) and "
         f"{format_bytes(plan.total_bytes - _memory_bytes(plan))} of everything else "
         f"in {format_bytes(plan.budget_bytes)}.",
