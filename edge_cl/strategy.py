@@ -285,6 +285,21 @@ class Strategy(Unlearning, ABC):
                     self.memories[name].clear()
             self.experience.is_open = False
 
+    def held_out_scores(self, samples: Batch, scores: Float32) -> Float32 | None:
+        """The scores (N, C) of learned samples as if each had not been learned.
+
+        Pure. None where that cannot be told: then calibration has to discount what it reads
+        from samples that were trained on.
+
+        Parameters
+        ----------
+        samples
+            N normalised samples that were learned.
+        scores
+            Theirs, (N, C), as they are.
+        """
+        return None
+
     def publish(self: Self) -> Self:
         """An immutable copy that only gives scores, for other threads."""
         self.settle()

@@ -21,6 +21,10 @@ WAITING_PART, LEAST_WAITING, MOST_WAITING = 32, 4, 64
 """Part of the budget for samples that wait to be added, and how many may."""
 
 
+LEAST_KEPT = 0.05
+"""Of a sample's own part in the precision at most all but this is taken out."""
+
+
 class Statistics(NamedTuple):
     """All that is known of the samples so far, in floats."""
 
@@ -385,3 +389,25 @@ class SLDAReplay(Strategy):
         products -= self.offsets
         squares: Float32 = np.square(products[:, :, 1:]).sum(axis=2)
         return products[:, :, 0] + squares
+
+    def held_out_scores(self, samples: Batch, scores: Float32) -> Float32 | None:
+        """With each sample taken out of its class's mean and out of the shared covariance.
+
+        The precision P without a deviation v of weight a is P + a P v v' P / (1 - a v' P v)
+        (Sherman & Morrison 1950, eq. 1); directions of a class stay as they are.
+        """
+        count, means, covariance, _ = self.known()
+        shrunk, rows = self.shrunk(covariance, count), self.features(samples.latents)
+        of_class = np.maximum(count[samples.classes], 2)
+        away = rows - means[samples.classes]
+        solved = np.linalg.solve(shrunk, away.T).T
+        distance = np.einsum("nw,nw->n", solved, away)
+        more = of_class / (of_class - 1)
+        kept = 1 - more * distance / max(int(count.sum()), 1)
+        kept = np.maximum(kept, LEAST_KEPT)
+        along = np.einsum("nw,nw->n", solved, rows)[:, None] - solved @ means.T
+        further = ((1 - kept) / kept / np.maximum(distance, 1e-12))[:, None] * along**2
+        own = np.arange(len(samples)), samples.classes
+        further[own] = more**2 * distance / kept - distance
+        held_out: Float32 = (scores - further / 2).astype(np.float32)
+        return held_out

@@ -10,7 +10,8 @@ the means without itself.
 The temperature of the softmax maximises the likelihood of remembered samples (Guo et al.
 2017, arXiv:1706.04599). As these were trained on, its logarithm and the energy count for
 less the fewer samples there were; and the logarithm by the share of all samples that the
-memory still holds, since the rest were rehearsed less and less.
+memory still holds, since the rest were rehearsed less and less. Where a strategy can tell
+the scores of a sample as if it had not been learned, both are read from those, in full.
 """
 
 from __future__ import annotations
@@ -121,11 +122,15 @@ def calibrated(statistics: ClassStatistics, strategy: Strategy, published: Strat
     means, precision = statistics.means(), statistics.precision()
     belief = seen / (seen + DOUBT_SAMPLES)
     temperature = 1.0
-    if len(exemplars):
-        held = min(1.0, max(map(len, strategy.memories.values())) / max(seen, 1))
-        temperature = best_temperature(scores, exemplars) ** (belief * held)
     counts = statistics.counts[exemplars.classes]
     testable = np.flatnonzero(counts > 1)
+    held_out = strategy.held_out_scores(exemplars, scores) if len(testable) else None
+    if held_out is not None:
+        scores, belief = held_out, 1.0
+        temperature = best_temperature(scores[testable], exemplars[testable])
+    elif len(exemplars):
+        held = min(1.0, max(map(len, strategy.memories.values())) / max(seen, 1))
+        temperature = best_temperature(scores, exemplars) ** (belief * held)
     if len(testable) < LEAST_SAMPLES:
         seen, mean, variance = statistics.moments
         moments = float(mean), math.sqrt(variance) or 1.0

@@ -215,3 +215,22 @@ def test_more_classes_take_features_and_directions_before_one_is_refused():
     for before, after in pairwise(layouts):
         assert after.width <= before.width
         assert after.rank <= before.rank
+
+
+def test_scores_without_a_sample_are_nearly_those_of_never_having_learned_it():
+    latents, classes = samples(90)
+    whole = taught(latents, classes, rank=0, shrinkage=1e-3)
+    whole.settle()
+    rows = power_l2(latents)
+    scores = whole.scores(rows)
+    found = whole.held_out_scores(Batch.of(rows, classes), scores)
+    errors, before = [], []
+    for left_out in range(0, 90, 9):
+        kept = np.arange(90) != left_out
+        never = taught(latents[kept], classes[kept], rank=0, shrinkage=1e-3)
+        never.settle()
+        expected = never.scores(rows[left_out : left_out + 1])[0]
+        centred = expected - expected.mean()
+        errors.append(np.abs(found[left_out] - found[left_out].mean() - centred).max())
+        before.append(np.abs(scores[left_out] - scores[left_out].mean() - centred).max())
+    assert np.mean(errors) < 0.5 * np.mean(before)
