@@ -340,14 +340,16 @@ class SLDAReplay(Strategy):
 
     def shrunk(self, covariance: Float32, count: Int64) -> Float32:
         """The covariance with the identity's part, which is small after many samples."""
-        width = len(covariance)
-        free = max(int(count.sum()) - int((count > 0).sum()), 0)
-        few = width / (width + free)
-        weight = np.float32(few + (1 - few) * self._options.shrinkage)
+        width, weight = len(covariance), np.float32(self._identity_part(len(covariance), count))
         size = np.trace(covariance) / width or np.float32(1)
         mixed = covariance * (1 - weight)
         mixed[np.diag_indices(width)] += weight * size
         return mixed
+
+    def _identity_part(self, width: int, count: Int64) -> float:
+        free = max(int(count.sum()) - int((count > 0).sum()), 0)
+        few = width / (width + free)
+        return few + (1 - few) * self._options.shrinkage
 
     def settle(self) -> None:
         """Solve for the discriminants, and keep them as 8-bit rows."""
@@ -396,18 +398,21 @@ class SLDAReplay(Strategy):
         The precision P without a deviation v of weight a is P + a P v v' P / (1 - a v' P v)
         (Sherman & Morrison 1950, eq. 1); directions of a class stay as they are.
         """
-        count, means, covariance, _ = self.known()
+        count, means, covariance, _ = known = self.known()
         shrunk, rows = self.shrunk(covariance, count), self.features(samples.latents)
         of_class = np.maximum(count[samples.classes], 2)
         away = rows - means[samples.classes]
         solved = np.linalg.solve(shrunk, away.T).T
         distance = np.einsum("nw,nw->n", solved, away)
         more = of_class / (of_class - 1)
-        kept = 1 - more * distance / max(int(count.sum()), 1)
-        kept = np.maximum(kept, LEAST_KEPT)
-        along = np.einsum("nw,nw->n", solved, rows)[:, None] - solved @ means.T
-        further = ((1 - kept) / kept / np.maximum(distance, 1e-12))[:, None] * along**2
+        weight = (1 - self._identity_part(len(shrunk), count)) / max(int(count.sum()), 1)
+        kept = np.maximum(1 - weight * more * distance, LEAST_KEPT)
+        part = (1 - kept) / kept / np.maximum(distance, 1e-12)
+        here = np.einsum("nw,nw->n", solved, rows)
+        further = part[:, None] * (here[:, None] - solved @ means.T) ** 2
         own = np.arange(len(samples)), samples.classes
         further[own] = more**2 * distance / kept - distance
+        # Scores are without what all classes have in common, which moves as well.
+        further -= (part * (here - solved @ known.common()) ** 2)[:, None]
         held_out: Float32 = (scores - further / 2).astype(np.float32)
         return held_out

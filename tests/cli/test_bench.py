@@ -41,7 +41,7 @@ def test_cifar_through_http_beats_naive(capsys):
     assert cli.run([*words, "--extractor", extractor]) == 0
     results = json.loads(capsys.readouterr().out)["results"]
     reached = {result["strategy"]: result["accuracies"][0] for result in results}
-    assert reached["ar1"] > reached["naive"] + 0.15
+    assert reached["auto"] > reached["naive"] + 0.15
     assert all(result["ledger_bytes"] <= 2**20 for result in results)
 
 
