@@ -407,7 +407,7 @@ def test_a_running_job_tells_the_time_that_is_left(latents):
         one["eta_s"] is None or (one["state"] == "running" and one["eta_s"] >= 0) for one in told
     )
     first = {"Last-Event-ID": f"{latents.serving.events.epoch}-0"}
-    asked = {"kind": "job", "duration_s": 0.05}
+    asked = {"kind": "job", "duration_s": 1}
     news = latents.client.get("/v1/events", params=asked, headers=first).text
     etas = [json.loads(line[6:])["eta_s"] for line in news.splitlines() if line[:5] == "data:"]
     assert etas[0] is etas[-1] is None
