@@ -11,7 +11,8 @@ The temperature of the softmax maximises the likelihood of remembered samples (G
 2017, arXiv:1706.04599). As these were trained on, its logarithm and the energy count for
 less the fewer samples there were; and the logarithm by the share of all samples that the
 memory still holds, since the rest were rehearsed less and less. Where a strategy can tell
-the scores of a sample as if it had not been learned, both are read from those, in full.
+the scores of a sample as if it had not been learned, both are read from those, in full but
+for a temperature below 1.
 """
 
 from __future__ import annotations
@@ -126,8 +127,10 @@ def calibrated(statistics: ClassStatistics, strategy: Strategy, published: Strat
     testable = np.flatnonzero(counts > 1)
     held_out = strategy.held_out_scores(exemplars, scores) if len(testable) else None
     if held_out is not None:
+        temperature = best_temperature(held_out[testable], exemplars[testable])
+        # Doubt is believed at once; certainty of a few samples is as good as their number.
+        temperature **= belief if temperature < 1 else 1.0
         scores, belief = held_out, 1.0
-        temperature = best_temperature(scores[testable], exemplars[testable])
     elif len(exemplars):
         held = min(1.0, max(map(len, strategy.memories.values())) / max(seen, 1))
         temperature = best_temperature(scores, exemplars) ** (belief * held)
