@@ -241,6 +241,13 @@ class SLDAReplay(Strategy):
 
     def known(self) -> Statistics:
         """The statistics, with the samples that wait."""
+        sums, moves, classes = self._sums()
+        if not self._now.rank:
+            return sums
+        return sums._replace(factors=self._merged(moves, classes, sums.counts, sums.covariance))
+
+    def _sums(self) -> tuple[Statistics, Float32, Int64]:
+        """All but the factors, and each waiting sample's deviation (N, W) and class (N,)."""
         classes = self.waiting_class[: self.waits[0]]
         count, means = self.count.copy(), self.mean * np.float32(1 / scatter.STEPS)
         waiting = self._waiting_codec().decode(self.waiting[: self.waits[0]])
@@ -254,8 +261,7 @@ class SLDAReplay(Strategy):
         covariance *= np.float32(self.count.sum())
         covariance += moves.T @ moves
         covariance /= np.float32(max(int(count.sum()), 1))
-        kept = self._merged(moves, classes, count, covariance) if self._now.rank else {}
-        return Statistics(count, means, covariance, kept)
+        return Statistics(count, means, covariance, {}), moves, classes
 
     def _merged(
         self, moves: Float32, classes: Int64, count: Int64, covariance: Float32
@@ -398,7 +404,8 @@ class SLDAReplay(Strategy):
         The precision P without a deviation v of weight a is P + a P v v' P / (1 - a v' P v)
         (Sherman & Morrison 1950, eq. 1); directions of a class stay as they are.
         """
-        count, means, covariance, _ = known = self.known()
+        sums, _, _ = self._sums()
+        count, means, covariance, _ = sums
         shrunk, rows = self.shrunk(covariance, count), self.features(samples.latents)
         of_class = np.maximum(count[samples.classes], 2)
         away = rows - means[samples.classes]
@@ -413,6 +420,6 @@ class SLDAReplay(Strategy):
         own = np.arange(len(samples)), samples.classes
         further[own] = more**2 * distance / kept - distance
         # Scores are without what all classes have in common, which moves as well.
-        further -= (part * (here - solved @ known.common()) ** 2)[:, None]
+        further -= (part * (here - solved @ sums.common()) ** 2)[:, None]
         held_out: Float32 = (scores - further / 2).astype(np.float32)
         return held_out
