@@ -74,28 +74,6 @@ class BatchHead(Head, ABC):
     """A head whose body is normalised over the batch in training.
 
     Its running statistics lie among the weights of the body.
-    """
-
-    @abstractmethod
-    def training_forward(self, weights: Float32, latents: Float32) -> Forward:
-        """Forward pass normalised by the batch."""
-
-    @abstractmethod
-    def track(self, weights: Float32, forward: Forward) -> None:
-        """Move the running statistics in `weights` towards those of a `training_forward`."""
-
-    @abstractmethod
-    def matrices(self) -> Bool:
-        """(body_size,): which weights of the body belong to a matrix."""
-
-    @abstractmethod
-    def statistics(self) -> Bool:
-        """(body_size,): which of them are running statistics, that no step may move."""
-
-
-@dataclass(frozen=True)
-class NormalisedHead(BatchHead):
-    """A `Head` with normalised hidden layers.
 
     Parameters
     ----------
@@ -109,6 +87,59 @@ class NormalisedHead(BatchHead):
     largest_ratio: float = 1.25
     largest_shift: float = 0.5
     momentum: float = 0.05
+
+    @abstractmethod
+    def normalised_layers(self, weights: Float32) -> list[Layer]:
+        """Views of the normalised layers in `weights`."""
+
+    @abstractmethod
+    def training_forward(self, weights: Float32, latents: Float32) -> Forward:
+        """Forward pass normalised by the batch."""
+
+    @abstractmethod
+    def track(self, weights: Float32, forward: Forward) -> None:
+        """Move the running statistics in `weights` towards those of a `training_forward`."""
+
+    def matrices(self) -> Bool:
+        """(body_size,): which weights of the body belong to a matrix or kernel."""
+        marks = np.zeros(self.body_size, dtype=np.float32)
+        for layer in self.normalised_layers(marks):
+            layer.matrix[...] = 1
+        return marks > 0
+
+    def statistics(self) -> Bool:
+        """(body_size,): which of them are running statistics, that no step may move."""
+        marks = np.zeros(self.body_size, dtype=np.float32)
+        for layer in self.normalised_layers(marks):
+            layer.mean[:] = layer.deviation[:] = 1
+        return marks > 0
+
+    def _last(self, weights: Float32, features: Float32) -> Float32:
+        """Logits (N, C) of the class rows on features (N, H)."""
+        rows = self.rows(weights)
+        logits = features @ rows[:, : self.feature_dim].T
+        return logits + rows[:, -1] if self.bias else logits
+
+    def _gradient_of_rows(
+        self, weights: Float32, forward: Forward, logits_gradient: Float32
+    ) -> Float32:
+        """Gradient by all weights, flat, with that of the class rows; 0 for the body."""
+        flat = np.zeros_like(weights)
+        rows = self.rows(flat)
+        rows[:, : self.feature_dim] = logits_gradient.T @ forward.features
+        if self.bias:
+            rows[:, -1] = logits_gradient.sum(axis=0)
+        return flat
+
+    def _track_layer(self, layer: Layer, mean: Float32, deviation: Float32) -> None:
+        share = np.float32(self.momentum)
+        layer.mean[:] += share * (mean - layer.mean)
+        layer.deviation[:] += share * (deviation - layer.deviation)
+
+
+@dataclass(frozen=True)
+class NormalisedHead(BatchHead):
+    """A `Head` with normalised hidden layers."""
 
     @property
     def body_size(self) -> int:
@@ -138,20 +169,6 @@ class NormalisedHead(BatchHead):
             layer.gamma[:] = 1
             layer.deviation[:] = 1
         return weights
-
-    def matrices(self) -> Bool:
-        """(body_size,): which weights of the body belong to a matrix."""
-        marks = np.zeros(self.body_size, dtype=np.float32)
-        for layer in self.normalised_layers(marks):
-            layer.matrix[:] = 1
-        return marks > 0
-
-    def statistics(self) -> Bool:
-        """(body_size,): which of them are running statistics, that no step may move."""
-        marks = np.zeros(self.body_size, dtype=np.float32)
-        for layer in self.normalised_layers(marks):
-            layer.mean[:] = layer.deviation[:] = 1
-        return marks > 0
 
     def forward(self, weights: Float32, latents: Float32) -> Forward:
         """Forward pass in evaluation: normalised by the running statistics."""
@@ -184,11 +201,7 @@ class NormalisedHead(BatchHead):
             For the forward pass of an evaluation.
         """
         trained = _of_training(forward)
-        flat = np.zeros_like(weights)
-        rows = self.rows(flat)
-        rows[:, : self.feature_dim] = logits_gradient.T @ forward.features
-        if self.bias:
-            rows[:, -1] = logits_gradient.sum(axis=0)
+        flat = self._gradient_of_rows(weights, forward, logits_gradient)
         by_inputs = logits_gradient @ self.rows(weights)[:, : self.feature_dim]
         layers = self.normalised_layers(weights)
         slopes = self.normalised_layers(flat)
@@ -204,11 +217,9 @@ class NormalisedHead(BatchHead):
 
     def track(self, weights: Float32, forward: Forward) -> None:
         """Move the running statistics in `weights` towards the batch's."""
-        share = np.float32(self.momentum)
         layers = self.normalised_layers(weights)
         for layer, norm in zip(layers, _of_training(forward).normalised, strict=True):
-            layer.mean[:] += share * (norm.mean - layer.mean)
-            layer.deviation[:] += share * (norm.deviation - layer.deviation)
+            self._track_layer(layer, norm.mean, norm.deviation)
 
     def _normalise(self, layer: Layer, u: Float32) -> Normalised:
         mean = u.mean(axis=0)
@@ -219,11 +230,6 @@ class NormalisedHead(BatchHead):
         limit = np.float32(self.largest_shift)
         shift = np.clip((mean - layer.mean) / layer.deviation, -limit, limit)
         return Normalised(mean, deviation, standard, ratio, standard * ratio + shift)
-
-    def _last(self, weights: Float32, features: Float32) -> Float32:
-        rows = self.rows(weights)
-        logits = features @ rows[:, : self.feature_dim].T
-        return logits + rows[:, -1] if self.bias else logits
 
 
 def _of_training(forward: Forward) -> TrainingForward:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field
@@ -143,8 +143,7 @@ class AR1Conv(AR1):
     @property
     def tail_head(self) -> TailHead:
         """The head, as the one that it is."""
-        head: TailHead = self.head  # type: ignore[assignment]
-        return head
+        return cast("TailHead", self.head)
 
 
 def tail_head(tail: bytes, options: AR1ConvOptions, *, bias: bool) -> TailHead:

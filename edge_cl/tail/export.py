@@ -50,7 +50,7 @@ def write_tail(graph: Nodes, head: Head, weights: Float32, rows: str) -> str:
     """
     assert isinstance(head, TailHead)
     net = head.net
-    layers = net.layers(weights[: head.body_size])
+    layers = head.normalised_layers(weights)
     shape = graph.constant(np.array([-1, *net.shape], dtype=np.int64))
     names = {net.source: graph.node("Reshape", rows, shape)}
     for step in net.steps:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_cl.head import Forward
-from edge_cl.normalised_head import EPSILON, BatchHead
+from edge_cl.normalised_head import EPSILON, BatchHead, Layer
 from edge_cl.tail.net import Moments, Parts, TailNet
-from edge_cl.types import Array, Bool, Float32
+from edge_cl.types import Array, Float32
 
 Scaling: TypeAlias = Literal["none", "l2", "power_l2"]
 
@@ -41,11 +41,6 @@ class TailHead(BatchHead):
         The layers.
     scaling
         What is done to the features before the rows see them.
-    largest_ratio, largest_shift
-        Clip r to [1 / largest_ratio, largest_ratio] and d to +- largest_shift; 1 and 0 are
-        batch normalisation.
-    momentum
-        Share of a batch's statistics that goes into the running ones.
 
     Notes
     -----
@@ -54,8 +49,6 @@ class TailHead(BatchHead):
 
     net: TailNet = field(kw_only=True)
     scaling: Scaling = "power_l2"
-    largest_ratio: float = 1.25
-    largest_shift: float = 0.5
     momentum: float = 0.01
 
     @property
@@ -68,6 +61,10 @@ class TailHead(BatchHead):
         """Weights of the tail, running statistics included."""
         return self.net.size
 
+    def normalised_layers(self, weights: Float32) -> list[Layer]:
+        """Views of the tail's layers with weights."""
+        return self.net.layers(weights[: self.body_size])
+
     def initial(self, classes: int, rng: np.random.Generator) -> Float32:
         """The extractor's own layers, and class rows of zeros."""
         weights = np.zeros(self.size(classes), dtype=np.float32)
@@ -77,7 +74,7 @@ class TailHead(BatchHead):
     def forward(self, weights: Float32, latents: Float32) -> Forward:
         """Forward pass in evaluation: normalised by the running statistics."""
         features = self.features(weights, latents)
-        return Forward((latents, features), self._logits(weights, features))
+        return Forward((latents, features), self._last(weights, features))
 
     def features(self, weights: Float32, latents: Float32) -> Float32:
         """Input of the last layer in evaluation, (N, H)."""
@@ -94,20 +91,17 @@ class TailHead(BatchHead):
         )
         graph = scaled_rows(found, self.scaling)
         features = graph.detach().numpy()
-        logits = self._logits(weights, features)
+        logits = self._last(weights, features)
         return TailForward((latents, features), logits, graph, tuple(parts), tuple(moments))
 
     def gradient(self, weights: Float32, forward: Forward, logits_gradient: Float32) -> Float32:
         """Gradient by all weights, flat; by the class rows alone after an evaluation."""
-        flat = np.zeros_like(weights)
-        self.rows(flat)[:, : self.feature_dim] = logits_gradient.T @ forward.features
-        if self.bias:
-            self.rows(flat)[:, -1] = logits_gradient.sum(axis=0)
+        flat = self._gradient_of_rows(weights, forward, logits_gradient)
         if isinstance(forward, TailForward):
             pull = logits_gradient @ self.rows(weights)[:, : self.feature_dim]
             trained = [leaf for parts in forward.leaves for leaf in parts[:3]]
             slopes = iter(torch.autograd.grad(forward.graph, trained, torch.from_numpy(pull)))
-            for layer in self.net.layers(flat[: self.body_size]):
+            for layer in self.normalised_layers(flat):
                 for part in (layer.matrix, layer.beta, layer.gamma):
                     part[...] = next(slopes).numpy()
         return flat
@@ -116,12 +110,10 @@ class TailHead(BatchHead):
         """Move the running statistics in `weights` towards the batch's."""
         if not isinstance(forward, TailForward):
             raise TypeError("a tail tracks the statistics of a training_forward")
-        share = np.float32(self.momentum)
-        layers = self.net.layers(weights[: self.body_size])
+        layers = self.normalised_layers(weights)
         for layer, batch in zip(layers, forward.moments, strict=True):
             deviation = np.sqrt(batch.variance.numpy() + EPSILON)
-            layer.mean[:] += share * (batch.mean.numpy() - layer.mean)
-            layer.deviation[:] += share * (deviation - layer.deviation)
+            self._track_layer(layer, batch.mean.numpy(), deviation)
 
     def recentre(self, weights: Float32, means: Array, squares: Array) -> None:
         """Take running statistics over; gamma and beta follow, so that it computes the same.
@@ -134,7 +126,7 @@ class TailHead(BatchHead):
             (channels,) means of what all layers' products are, and of their squares.
         """
         start = 0
-        for layer in self.net.layers(weights[: self.body_size]):
+        for layer in self.normalised_layers(weights):
             part = slice(start, start + len(layer.beta))
             mean = means[part].astype(np.float32)
             variance = np.maximum(squares[part] - means[part] ** 2, 0)
@@ -144,25 +136,6 @@ class TailHead(BatchHead):
             layer.gamma[:] = factor * deviation
             layer.mean[:], layer.deviation[:] = mean, deviation
             start = part.stop
-
-    def matrices(self) -> Bool:
-        """(body_size,): which weights of the tail belong to a matrix or kernel."""
-        marks = np.zeros(self.body_size, dtype=np.float32)
-        for layer in self.net.layers(marks):
-            layer.matrix[...] = 1
-        return marks > 0
-
-    def statistics(self) -> Bool:
-        """(body_size,): which of them are running statistics, that no step may move."""
-        marks = np.zeros(self.body_size, dtype=np.float32)
-        for layer in self.net.layers(marks):
-            layer.mean[:] = layer.deviation[:] = 1
-        return marks > 0
-
-    def _logits(self, weights: Float32, features: Float32) -> Float32:
-        rows = self.rows(weights)
-        logits = features @ rows[:, : self.feature_dim].T
-        return logits + rows[:, -1] if self.bias else logits
 
 
 def scaled_rows(features: Tensor, scaling: Scaling) -> Tensor:
