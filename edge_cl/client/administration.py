@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
-from edge_cl.client.answers import Json
+from edge_cl.client.answers import Json, as_json, nothing
 from edge_cl.client.calls import Call
 
 __all__ = [
@@ -54,7 +52,7 @@ def change(
         "thumbnail_budget": thumbnail_budget,
     }
     body = {name: value for name, value in given.items() if value is not None}
-    return Call("PATCH", f"/v1/learners/{learner}", _json, json=body, repeatable=False)
+    return Call("PATCH", f"/v1/learners/{learner}", as_json, json=body, repeatable=False)
 
 
 def learners(_: str, /) -> Call[list[Json]]:
@@ -64,12 +62,12 @@ def learners(_: str, /) -> Call[list[Json]]:
 
 def create_learner(_: str, /, name: str, **settings: Any) -> Call[Json]:
     """Make a learner; `settings` as in ``POST /v1/learners``."""
-    return Call("POST", "/v1/learners", _json, json={"name": name, **settings}, repeatable=False)
+    return Call("POST", "/v1/learners", as_json, json={"name": name, **settings}, repeatable=False)
 
 
 def delete_learner(_: str, /, name: str) -> Call[None]:
     """Delete a learner and all that it learned."""
-    return Call("DELETE", f"/v1/learners/{name}", _nothing)
+    return Call("DELETE", f"/v1/learners/{name}", nothing)
 
 
 def keys(_: str, /) -> Call[list[Json]]:
@@ -105,22 +103,22 @@ def add_key(
         "learners": None if learners is None else list(learners),
         "expires_in_s": expires_in_s,
     }
-    return Call("POST", "/v1/keys", _json, json=body, repeatable=False)
+    return Call("POST", "/v1/keys", as_json, json=body, repeatable=False)
 
 
 def revoke_key(_: str, /, key_id: str) -> Call[None]:
     """Revoke the API key of this id at once."""
-    return Call("DELETE", f"/v1/keys/{quote(key_id, safe='')}", _nothing)
+    return Call("DELETE", f"/v1/keys/{quote(key_id, safe='')}", nothing)
 
 
 def ready(_: str, /) -> Call[Json]:
     """What the service checks of itself; asked until all is well, or the patience ends."""
-    return Call("GET", "/readyz", _json, {"verbose": "true"})
+    return Call("GET", "/readyz", as_json, {"verbose": "true"})
 
 
 def service(_: str, /) -> Call[Json]:
     """What the service is: version, extractor, limits, budget."""
-    return Call("GET", "/v1/info", _json)
+    return Call("GET", "/v1/info", as_json)
 
 
 def extractor_layers(_: str, /) -> Call[list[Json]]:
@@ -135,12 +133,4 @@ def strategies(_: str, /) -> Call[list[Json]]:
 
 def strategy(_: str, /, name: str) -> Call[Json]:
     """One strategy, with the JSON schema of its options."""
-    return Call("GET", f"/v1/strategies/{quote(name, safe='')}", _json)
-
-
-def _json(response: httpx.Response) -> Json:
-    return dict(response.json())
-
-
-def _nothing(_: httpx.Response) -> None:
-    return None
+    return Call("GET", f"/v1/strategies/{quote(name, safe='')}", as_json)

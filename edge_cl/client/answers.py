@@ -179,3 +179,12 @@ def _fault_line(fault: Any) -> str:
     if not isinstance(fault, Mapping):
         return str(fault)
     return f"{fault.get('pointer', '')} {fault.get('detail', '')}".strip()
+
+
+def as_json(response: httpx.Response) -> Json:
+    """An answer as it came."""
+    return dict(response.json())
+
+
+def nothing(_: httpx.Response) -> None:
+    """An answer without content."""

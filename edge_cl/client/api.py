@@ -10,23 +10,23 @@ from urllib.parse import quote
 
 import httpx
 
-from edge_cl.client.answers import Json, Predicted, Taught, predicted, taught
+from edge_cl.client.answers import Json, Predicted, Taught, as_json, nothing, predicted, taught
 from edge_cl.client.calls import (
     Call,
     Image,
     Latents,
     Metadata,
-    compact,
     encoded_latents,
     form_call,
     given,
     image_call,
+    query_notes,
 )
 
 
 def alive(_: str, /) -> Call[None]:
     """Describe the question whether anything answers."""
-    return Call("GET", "/livez", _nothing)
+    return Call("GET", "/livez", nothing)
 
 
 def teach(
@@ -62,9 +62,7 @@ def teach(
     mode
         ``sync`` returns when it is learned, ``async`` when it is durable.
     """
-    notes = given(
-        context=context, device=device, captured_at=captured_at, metadata=compact(metadata)
-    )
+    notes = query_notes(context, device, captured_at, metadata)
     params = {"label": label, "mode": mode, **notes}
     return image_call(_samples(learner), taught, [image], params).once(idempotency_key)
 
@@ -238,7 +236,7 @@ def feed_back(
     said = {"label": label, "correct": correct, "not": not_label}
     body = {key: value for key, value in said.items() if value is not None}
     path = f"{_path(learner)}/predictions/{quote(name, safe='')}/feedback"
-    return Call("POST", path, _json, json=body)
+    return Call("POST", path, as_json, json=body)
 
 
 def inbox(learner: str, *, limit: int = 50, unknown: bool = False) -> Call[list[Json]]:
@@ -271,13 +269,13 @@ def predict_series(
 
 def end_experience(learner: str, *, idempotency_key: str | None = None) -> Call[Json]:
     """Close the stretch of stream that the learner is in."""
-    return Call("POST", f"{_path(learner)}/experience/end", _json).once(idempotency_key)
+    return Call("POST", f"{_path(learner)}/experience/end", as_json).once(idempotency_key)
 
 
 def samples_page(learner: str, wanted: dict[str, str], cursor: str | None) -> Call[Json]:
     """Describe the question for the samples after `cursor`."""
     params = {"limit": "1000", **wanted, **given(cursor=cursor)}
-    return Call("GET", _samples(learner), _json, params)
+    return Call("GET", _samples(learner), as_json, params)
 
 
 def classes(learner: str) -> Call[dict[str, int]]:
@@ -287,12 +285,12 @@ def classes(learner: str) -> Call[dict[str, int]]:
 
 def state(learner: str) -> Call[Json]:
     """What the learner is: strategy, version, classes, bytes by part."""
-    return Call("GET", _path(learner), _json)
+    return Call("GET", _path(learner), as_json)
 
 
 def sample(learner: str, sample_id: int) -> Call[Json]:
     """One sample that is taught at present."""
-    return Call("GET", f"{_samples(learner)}/{sample_id}", _json)
+    return Call("GET", f"{_samples(learner)}/{sample_id}", as_json)
 
 
 def thumbnail(learner: str, sample_id: int) -> Call[bytes]:
@@ -323,16 +321,8 @@ def _asked(top_k: int, context: str | None, explain: int = 0) -> dict[str, str]:
     return {"top_k": str(top_k), **wanted, **given(context=context)}
 
 
-def _json(response: httpx.Response) -> Json:
-    return dict(response.json())
-
-
 def _content(response: httpx.Response) -> bytes:
     return response.content
-
-
-def _nothing(_: httpx.Response) -> None:
-    return None
 
 
 def _first(response: httpx.Response) -> Predicted:

@@ -189,9 +189,9 @@ class AsyncClient:
 
     async def wait_for_job(self, job: Job | str, timeout_s: float | None = None) -> Job:
         """Ask about a job until it has ended; see `Client.wait_for_job`."""
-        wait = Wait(timeout_s)
+        wait = Wait(job, timeout_s)
         while True:
-            seen = await self.job(job if isinstance(job, str) else job.id)
+            seen = await self.job(wait.job_id)
             if seen.ended:
                 return seen
             await asyncio.sleep(wait.delay_s(seen))

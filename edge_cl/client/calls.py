@@ -100,6 +100,15 @@ def compact(metadata: Metadata | None) -> str | None:
     )
 
 
+def query_notes(
+    context: str | None, device: str | None, captured_at: str | None, metadata: Metadata | None
+) -> dict[str, str]:
+    """What is said of all samples of a request in its query."""
+    return given(
+        context=context, device=device, captured_at=captured_at, metadata=compact(metadata)
+    )
+
+
 def _encoded(image: Image) -> tuple[bytes, str]:
     """Bytes of an image, and their media type."""
     if isinstance(image, bytes):

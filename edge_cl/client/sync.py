@@ -14,7 +14,7 @@ import httpx
 
 from edge_cl.client import administration, api, correcting, scores, uploads
 from edge_cl.client.answers import Json, problem_of, unreachable
-from edge_cl.client.calls import KEY, AnswerT, Call, Metadata, compact, given
+from edge_cl.client.calls import KEY, AnswerT, Call, Metadata, given, query_notes
 from edge_cl.client.events import Event, Following, cut_off
 from edge_cl.client.exchange import (
     FAILURES,
@@ -208,9 +208,7 @@ class Client:
         idempotency_key
             Two calls with one key are one job; a fresh one if None.
         """
-        notes = given(
-            context=context, device=device, captured_at=captured_at, metadata=compact(metadata)
-        )
+        notes = query_notes(context, device, captured_at, metadata)
         headers = {"Content-Type": "application/zip", KEY: idempotency_key or str(uuid.uuid4())}
         target = f"/v1/learners/{self.learner}/samples"
         return self._insist(
@@ -232,9 +230,9 @@ class Client:
         JobUnfinished
             If it has not ended by then; it goes on.
         """
-        wait = Wait(timeout_s)
+        wait = Wait(job, timeout_s)
         while True:
-            seen = self.send(uploads.job(self.learner, job if isinstance(job, str) else job.id))
+            seen = self.send(uploads.job(self.learner, wait.job_id))
             if seen.ended:
                 return seen
             time.sleep(wait.delay_s(seen))

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from edge_cl.client.answers import Json
-from edge_cl.client.calls import Call, Metadata, compact, given
+from edge_cl.client.calls import Call, Metadata, query_notes
 from edge_cl.errors import EdgeCLError
 
 __all__ = ["Job", "JobUnfinished", "Wait", "cancel_job", "job", "jobs", "teach_job"]
@@ -70,11 +70,14 @@ class Wait:
 
     Parameters
     ----------
+    job
+        The job, or its id.
     timeout_s
         Longest wait; None for any.
     """
 
-    def __init__(self, timeout_s: float | None) -> None:
+    def __init__(self, job: Job | str, timeout_s: float | None) -> None:
+        self.job_id = job if isinstance(job, str) else job.id
         self._timeout_s = timeout_s
         self._begun = time.monotonic()
         self._poll_s = FIRST_POLL_S
@@ -115,9 +118,7 @@ def teach_job(
     idempotency_key
         Two calls with one key are one job; a fresh one if None.
     """
-    notes = given(
-        context=context, device=device, captured_at=captured_at, metadata=compact(metadata)
-    )
+    notes = query_notes(context, device, captured_at, metadata)
     return Call(
         "POST",
         f"/v1/learners/{learner}/samples",
