@@ -17,9 +17,10 @@ import click
 from edge_cl import codec as codecs
 from edge_cl import strategies
 from edge_cl.bench.grid import Settings, attempt, command_line
-from edge_cl.bench.grid_report import STYLE, made
+from edge_cl.bench.grid_report import made, page
 from edge_cl.bench.plots import COLOURS, panels_in, svg
 from edge_cl.bench.scenarios import Source
+from edge_cl.bench.stream_options import place_options, sample_options
 from edge_cl.bench.summary import Row, Spread, Summary, by_codec, read_summary
 
 BUDGETS = (
@@ -45,16 +46,8 @@ def replay_strategies() -> list[str]:
               "[each strategy's own]")  # fmt: skip
 @click.option("--budget", "budgets", multiple=True, default=BUDGETS, show_default=True,
               help="May be repeated.")  # fmt: skip
-@click.option("--orders", default=3, show_default=True, help="Orders of the stream.")
-@click.option("--pack", default="cifar10", show_default=True, help="Image pack.")
-@click.option("--train", default=10_000, show_default=True, help="Samples to learn; 0 is all.")
-@click.option("--test", default=2_000, show_default=True, help="Samples to test; 0 is all.")
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path),
-              default=Path("bench-runs/bytes"), show_default=True,
-              help="Folder of the runs.")  # fmt: skip
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
-              default=Path("docs/results"), show_default=True,
-              help="Where bytes.md and bytes.html go.")  # fmt: skip
+@sample_options()
+@place_options("bytes", "bytes.md and bytes.html")
 def bytes_command(
     names: tuple[str, ...], chosen: tuple[str, ...], widths: tuple[int, ...],
     budgets: tuple[str, ...], orders: int, pack: str, train: int, test: int, runs: Path, out: Path,
@@ -119,10 +112,9 @@ def table(summary: Summary) -> dict[tuple[str, str], dict[str, Spread]]:
 
 def html(summary: Summary) -> str:
     """The curves as one file that needs nothing else."""
-    name = escape(heading(summary))
-    head = f'<meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
-    body = f"<h1>{name}</h1><p>{escape(made(summary)[0])}</p>{plot(summary)}"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    name = heading(summary)
+    shown = f"<h1>{escape(name)}</h1><p>{escape(made(summary)[0])}</p>{plot(summary)}"
+    return page(name, shown)
 
 
 def plot(summary: Summary) -> str:

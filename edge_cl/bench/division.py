@@ -17,9 +17,10 @@ import click
 
 from edge_cl.bench.bytes_curve import table
 from edge_cl.bench.grid import Settings, attempt, command_line
-from edge_cl.bench.grid_report import STYLE, made
+from edge_cl.bench.grid_report import made, page
 from edge_cl.bench.plots import COLOURS, panels_in, svg
 from edge_cl.bench.scenarios import Source
+from edge_cl.bench.stream_options import place_options, sample_options
 from edge_cl.bench.summary import Spread, Summary, read_summary
 from edge_cl.budget import parse_bytes
 
@@ -40,16 +41,8 @@ def by_share(record: Mapping[str, Any]) -> str:
 @click.command("division")
 @click.option("--budget", "budgets", multiple=True, default=BUDGETS, show_default=True,
               help="May be repeated.")  # fmt: skip
-@click.option("--orders", default=3, show_default=True, help="Orders of the stream.")
-@click.option("--pack", default="cifar10", show_default=True, help="Image pack.")
-@click.option("--train", default=10_000, show_default=True, help="Samples to learn; 0 is all.")
-@click.option("--test", default=2_000, show_default=True, help="Samples to test; 0 is all.")
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path),
-              default=Path("bench-runs/division"), show_default=True,
-              help="Folder of the runs.")  # fmt: skip
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
-              default=Path("docs/results"), show_default=True,
-              help="Where division-PACK.md and .html go.")  # fmt: skip
+@sample_options()
+@place_options("division", "division-PACK.md and .html")
 def division_command(
     budgets: tuple[str, ...], orders: int, pack: str, train: int, test: int, runs: Path, out: Path
 ) -> int:
@@ -104,7 +97,7 @@ def _in_order(cells: Cells) -> list[tuple[tuple[str, str], Mapping[str, Spread]]
 
 def html(summary: Summary) -> str:
     """Accuracy over the part for statistics, one line a budget; a file that needs no other."""
-    title = escape(f"A budget divided, on {summary.settings['pack']} latents")
+    title = f"A budget divided, on {summary.settings['pack']} latents"
     figure, (panel,) = panels_in(1)
     for k, budget in enumerate(sorted(summary.budgets, key=parse_bytes)):
         points = [
@@ -115,6 +108,5 @@ def html(summary: Summary) -> str:
         panel.plot(*zip(*points, strict=True), marker="o", color=COLOURS[k], label=budget)
     panel.set(xlabel=f"statistics, % of the budget (0: {ALONE})", ylabel="final accuracy, %")
     panel.legend(fontsize=8, frameon=False, loc="lower right")
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    body = f"<h1>{title}</h1><p>{escape(made(summary)[0])}</p>{svg(figure, 'division')}"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    shown = f"<h1>{escape(title)}</h1><p>{escape(made(summary)[0])}</p>{svg(figure, 'division')}"
+    return page(title, shown)

@@ -24,6 +24,7 @@ from edge_cl import strategies
 from edge_cl.bench.bounds import bound_of
 from edge_cl.bench.report import machine
 from edge_cl.bench.scenarios import SCENARIOS, TOLD_OF_ENDS, Source, make_stream
+from edge_cl.bench.stream_options import sample_options
 from edge_cl.bench.trial import CALL_SAMPLES, Examination, OutOfTime, Trial
 from edge_cl.budget import parse_bytes
 from edge_cl.commands.output import progress_bar
@@ -184,12 +185,9 @@ def command_line() -> str:
               help="May be repeated.")  # fmt: skip
 @click.option("--budget", "budgets", multiple=True, default=("256KiB", "1MiB"),
               show_default=True, help="May be repeated.")  # fmt: skip
-@click.option("--orders", default=3, show_default=True, help="Orders of the stream.")
-@click.option("--pack", default="cifar10", show_default=True, help="Image pack.")
+@sample_options()
 @click.option("--extractor", default=Source.extractor, show_default=True,
               help="'default', an ONNX file, or the name of a model at hand.")  # fmt: skip
-@click.option("--train", default=10_000, show_default=True, help="Samples to learn; 0 is all.")
-@click.option("--test", default=2_000, show_default=True, help="Samples to test; 0 is all.")
 @click.option("--option", "pairs", multiple=True, help="name=value of the strategies.")
 @click.option("--points", default=10, show_default=True, help="Tests on the way at least.")
 @click.option("--limit-s", type=float, help="Give a run up after so many CPU seconds.")

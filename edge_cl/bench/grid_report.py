@@ -133,8 +133,12 @@ def html(summary: Summary) -> str:
             parts.append(_table(f"{scenario}, {budget}", summary.of(scenario, budget)))
     parts += [f"<p>{escape(text)}</p>" for text in DEFINITIONS]
     parts.append(_refusal_list(summary))
-    head = f'<meta charset="utf-8"><title>{escape(title(summary))}</title><style>{STYLE}</style>'
-    body = "\n".join(parts)
+    return page(title(summary), "\n".join(parts))
+
+
+def page(name: str, body: str) -> str:
+    """A whole HTML file of this title around a body."""
+    head = f'<meta charset="utf-8"><title>{escape(name)}</title><style>{STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 

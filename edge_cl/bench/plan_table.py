@@ -14,6 +14,7 @@ import click
 
 from edge_cl import strategies
 from edge_cl.bench import datasets
+from edge_cl.bench.summary import hidden_widths
 from edge_cl.budget import parse_bytes
 from edge_cl.errors import InvalidOption
 
@@ -59,7 +60,7 @@ def made_from(report: Mapping[str, Any], page: str) -> dict[str, Any]:
     for row in report["rows"]:
         if row["scenario"] == "class" and row["runs"] and is_general(row["strategy"]):
             options, runs = row["options"], row["runs"]
-            head = "x".join(map(str, options.get("hidden") or ()))
+            head = hidden_widths(options)
             found = 100 * mean(run["accuracy"] for run in runs)
             accuracy[row["strategy"], options.get("codec", ""), head][
                 parse_bytes(row["budget"])

@@ -20,8 +20,10 @@ from edge_cl.bench.datasets import find_extractor
 from edge_cl.bench.grid import Settings, attempt, run
 from edge_cl.bench.report import Report
 from edge_cl.bench.scenarios import Source
+from edge_cl.bench.stream_options import place_options, sample_options
 from edge_cl.bench.summary import Spread
 from edge_cl.budget import format_bytes, parse_bytes
+from edge_cl.extractor.extractor import AT
 from edge_cl.memory.rows import LABEL_BYTES
 from edge_cl.strategies import find
 
@@ -58,9 +60,14 @@ class Choice:
     latent_bytes: int
 
     @property
+    def is_cut(self) -> bool:
+        """Whether there are layers above."""
+        return AT in self.extractor
+
+    @property
     def strategy(self) -> str:
         """AR1 on the embedding, or on the layers above."""
-        return "ar1_conv" if "@" in self.extractor else "ar1"
+        return "ar1_conv" if self.is_cut else "ar1"
 
     def options(self, replay_bytes: int) -> dict[str, Any]:
         """So many exemplars as the bytes hold; all else as by default."""
@@ -75,16 +82,8 @@ class Choice:
 @click.option("--layer", "layers", multiple=True, default=LAYERS, show_default=True,
               help="An extractor, or one cut at a layer; may be repeated.")  # fmt: skip
 @click.option("--replay-bytes", default="4MiB", show_default=True, help="Of the replay memory.")
-@click.option("--orders", default=3, show_default=True, help="Orders of the stream.")
-@click.option("--pack", default="cifar10", show_default=True, help="Image pack.")
-@click.option("--train", default=3_000, show_default=True, help="Samples to learn; 0 is all.")
-@click.option("--test", default=1_000, show_default=True, help="Samples to test; 0 is all.")
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path),
-              default=Path("bench-runs/replay-layer"), show_default=True,
-              help="Folder of the runs.")  # fmt: skip
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
-              default=Path("docs/results"), show_default=True,
-              help="Where replay_layer.md and replay_layer.json go.")  # fmt: skip
+@sample_options(3_000, 1_000)
+@place_options("replay-layer", "replay_layer.md and replay_layer.json")
 def replay_layer_command(
     layers: tuple[str, ...], replay_bytes: str, orders: int, pack: str, train: int, test: int,
     runs: Path, out: Path,
@@ -111,7 +110,7 @@ def choices(layers: tuple[str, ...]) -> Iterator[Choice]:
     for name in layers:
         with find_extractor(name) as extractor:
             dim = extractor.spec.dim
-        if "@" in name:
+        if AT in name:
             yield Choice(name, False, dim)
         yield Choice(name, True, dim)
 
@@ -157,14 +156,14 @@ def _row(
     choice: Choice, outcomes: list[Mapping[str, Any]], replay_bytes: str
 ) -> tuple[object, ...]:
     done = [one for one in outcomes if one["status"] == "done"]
-    above = "none" if "@" not in choice.extractor else "trained" if choice.trained else "frozen"
+    above = "none" if not choice.is_cut else "trained" if choice.trained else "frozen"
     exemplars = choice.options(parse_bytes(replay_bytes))["memory_samples"]
     if not done:
         return (choice.extractor, choice.strategy, above, choice.latent_bytes, *["–"] * 7, 0)
     seen = done[0]["curve"]["seen"][-1]
     return (
         choice.extractor, choice.strategy, above, choice.latent_bytes, min(exemplars, seen),
-        _tail_bytes(choice.extractor), max(one["most_bytes"] for one in done),
+        _tail_bytes(choice), max(one["most_bytes"] for one in done),
         f"{mean(one['learn_us'] for one in done) / 1000:.2f}",
         f"{mean(one['settle_ms'] for one in done):.1f}",
         str(Spread.of([one["accuracy"] for one in done], 100)),
@@ -172,10 +171,10 @@ def _row(
     )  # fmt: skip
 
 
-def _tail_bytes(extractor: str) -> int:
-    if "@" not in extractor:
+def _tail_bytes(choice: Choice) -> int:
+    if not choice.is_cut:
         return 0
     from edge_cl.tail.net import TailNet
 
-    with find_extractor(extractor) as cut:
+    with find_extractor(choice.extractor) as cut:
         return 4 * TailNet(cut.spec.tail or b"").size

@@ -164,8 +164,13 @@ def by_strategy(settings: Record) -> str:
 def by_codec(settings: Record) -> str:
     """The strategy with the codec of its memory, and its head's hidden widths, if any."""
     options = settings["options"]
-    hidden = "x".join(map(str, options.get("hidden") or ()))
-    return f"{settings['strategy']} {options.get('codec', '')} {hidden}".rstrip()
+    name, codec, hidden = settings["strategy"], options.get("codec", ""), hidden_widths(options)
+    return f"{name} {codec} {hidden}".rstrip()
+
+
+def hidden_widths(options: Record) -> str:
+    """Widths of the head's hidden layers, as in 400x400; nothing without any."""
+    return "x".join(map(str, options.get("hidden") or ()))
 
 
 def read_summary(folder: Path, naming: Naming = by_strategy) -> Summary:
