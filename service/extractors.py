@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from edge_cl.errors import ExtractorError, ExtractorMismatch, MissingExtra
+from edge_cl.extractor.extractor import AT
 from service.errors import FieldError, Problem
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from service.store import Origin
 
 __all__ = ["Extractors"]
-
-AT = "@"
 
 
 class Extractors:
@@ -83,12 +82,7 @@ class Extractors:
         """The layers at which the extractor can be cut; MissingExtra without the package onnx."""
         if self.whole is None:
             return []
-        try:
-            from edge_cl.extractor.replay_layer import layers_of
-        except ImportError as error:
-            raise MissingExtra("listing an extractor's layers", "onnx") from error
-        found = layers_of(self.whole.model(), self.whole.manifest)
-        return [layer.described() for layer in found]
+        return [layer.described() for layer in self.whole.replay_layers()]
 
     @property
     def loaded(self) -> bool:

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,11 @@ from edge_cl.extractor.manifest import Manifest
 from edge_cl.types import LatentSpec, UInt8
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import onnxruntime as ort
 
-    from edge_cl.extractor.replay_layer import Cut
+    from edge_cl.extractor.replay_layer import Cut, ReplayLayer
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +169,12 @@ class Extractor:
             )
         return content if self.layer is None else _cut(content, self._whole, self.layer).front
 
+    def replay_layers(self) -> list[ReplayLayer]:
+        """The layers at which it can be cut; MissingExtra without the package onnx."""
+        cutting = _cutting("listing an extractor's layers")
+        found: list[ReplayLayer] = cutting.layers_of(self.model(), self.manifest)
+        return found
+
     def _session_here(self) -> ort.InferenceSession:
         """The session for the calling thread; its own one lives as long as the shared one."""
         shared = self._open()
@@ -250,13 +258,17 @@ class Extractor:
         return f"<Extractor {self.manifest.id} on {self.provider}>"
 
 
-def _cut(content: bytes, manifest: Manifest, layer: str) -> Cut:
+def _cutting(purpose: str) -> ModuleType:
+    """What cuts extractors; only here, since whoever does not does without the package onnx."""
     try:
-        # Only here: whoever takes the latent at the end does without the package onnx.
-        from edge_cl.extractor.replay_layer import cut
+        return import_module("edge_cl.extractor.replay_layer")
     except ImportError as error:
-        raise MissingExtra("an extractor that is cut at a layer", "onnx") from error
-    return cut(content, manifest, layer)
+        raise MissingExtra(purpose, "onnx") from error
+
+
+def _cut(content: bytes, manifest: Manifest, layer: str) -> Cut:
+    parts: Cut = _cutting("an extractor that is cut at a layer").cut(content, manifest, layer)
+    return parts
 
 
 def split_source(source: str | Path) -> tuple[str | Path, str | None]:

@@ -5,6 +5,7 @@ It needs the package onnx, so nothing imports it before somebody asks for a cut.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -91,13 +92,28 @@ def cut(model: onnx.ModelProto, layer: str) -> onnx.ModelProto:
     if layer not in found:
         names = ", ".join(list(found)[-8:])
         raise ExtractorError(f"there is no layer {layer!r}; the last ones are {names}")
-    by_output, needed, keep = producers(model), [layer], set()
+    part = part_of(model, needed_for(model, layer))
+    element = TensorProto.UINT8 if is_codes(model, layer) else TensorProto.FLOAT
+    shape: list[str | int | None] = ["N", *found[layer].shape]
+    part.graph.output.append(helper.make_tensor_value_info(layer, element, shape))
+    return part
+
+
+def needed_for(model: onnx.ModelProto, output: str, above: str | None = None) -> list[Any]:
+    """Nodes that compute a tensor, of the tensor `above` if one is given, in their order."""
+    by_output, needed, kept = producers(model), [output], set()
     while needed:
-        node = by_output.get(needed.pop())
-        if node is not None and id(node) not in keep:
-            keep.add(id(node))
-            needed.extend(node.input)
-    nodes = [node for node in model.graph.node if id(node) in keep]
+        name = needed.pop()
+        node = by_output.get(name)
+        if node is None or name == above or id(node) in kept:
+            continue
+        kept.add(id(node))
+        needed.extend(node.input)
+    return [node for node in model.graph.node if id(node) in kept]
+
+
+def part_of(model: onnx.ModelProto, nodes: Sequence[Any]) -> onnx.ModelProto:
+    """A model of some nodes of another and the constants that they read, without an output."""
     read = {name for node in nodes for name in node.input}
     part = onnx.ModelProto()
     part.CopyFrom(model)
@@ -105,9 +121,6 @@ def cut(model: onnx.ModelProto, layer: str) -> onnx.ModelProto:
     del part.graph.value_info[:], part.metadata_props[:]
     part.graph.node.extend(nodes)
     part.graph.initializer.extend(t for t in model.graph.initializer if t.name in read)
-    element = TensorProto.UINT8 if is_codes(model, layer) else TensorProto.FLOAT
-    shape: list[str | int | None] = ["N", *found[layer].shape]
-    part.graph.output.append(helper.make_tensor_value_info(layer, element, shape))
     return part
 
 
@@ -176,5 +189,10 @@ def with_manifest(content: bytes, manifest: Manifest) -> bytes:
     """A model file with a manifest in it."""
     model = onnx.load_model_from_string(content)
     write_manifest(model, manifest)
-    written: bytes = model.SerializeToString(deterministic=True)
-    return written
+    return written(model)
+
+
+def written(model: onnx.ModelProto) -> bytes:
+    """A model as a file, the same every time."""
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content

@@ -106,7 +106,7 @@ def replay_layers(model: onnx.ModelProto, output: str) -> list[ReplayLayer]:
         tensor = node.output[0]
         if tensor not in shapes or not graph.is_codes(model, tensor):
             continue
-        above = _above(model, tensor, output)
+        above = graph.needed_for(model, output, tensor)
         weights = _weights(model, above, constants)
         read = {name for one in above for name in one.input}
         step = graph.quantisation(model, tensor)
@@ -165,45 +165,18 @@ def cut(content: bytes, manifest: Manifest, name: str) -> Cut:
         shape=layer.shape, accuracy={},
     )  # fmt: skip
     tail = _tail(model, layer, manifest)
-    return Cut(described, _written(front), _written(tail))
+    return Cut(described, graph.written(front), graph.written(tail))
 
 
 def _tail(model: onnx.ModelProto, layer: ReplayLayer, manifest: Manifest) -> onnx.ModelProto:
-    nodes = _above(model, layer.tensor, manifest.output)
-    read = {name for node in nodes for name in node.input}
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
-    for emptied in (
-        part.graph.node, part.graph.initializer, part.graph.input, part.graph.output,
-        part.graph.value_info, part.metadata_props,
-    ):  # fmt: skip
-        del emptied[:]
-    part.graph.node.extend(nodes)
-    part.graph.initializer.extend(t for t in model.graph.initializer if t.name in read)
+    part = graph.part_of(model, graph.needed_for(model, manifest.output, layer.tensor))
+    del part.graph.input[:]
     codes = TensorProto.UINT8
     taken = helper.make_tensor_value_info(layer.tensor, codes, ["N", *layer.shape])
     given = helper.make_tensor_value_info(manifest.output, codes, ["N", manifest.dim])
     part.graph.input.append(taken)
     part.graph.output.append(given)
     return part
-
-
-def _written(model: onnx.ModelProto) -> bytes:
-    written: bytes = model.SerializeToString(deterministic=True)
-    return written
-
-
-def _above(model: onnx.ModelProto, tensor: str, output: str) -> list[Any]:
-    """Nodes that make `output` of `tensor`, and constants, in the order of computation."""
-    by_output, needed, kept = graph.producers(model), [output], set()
-    while needed:
-        name = needed.pop()
-        node = by_output.get(name)
-        if node is None or name == tensor or id(node) in kept:
-            continue
-        kept.add(id(node))
-        needed.extend(node.input)
-    return [node for node in model.graph.node if id(node) in kept]
 
 
 def _weights(model: onnx.ModelProto, nodes: Sequence[Any], constants: dict[str, int]) -> int:

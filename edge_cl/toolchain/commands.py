@@ -147,10 +147,8 @@ def replay_layers(source: str, as_json: bool) -> None:
     from edge_cl.toolchain.extras import optional
 
     optional("onnx", "listing layers")
-    from edge_cl.extractor.replay_layer import layers_of
-
     with load_extractor(source) as opened:
-        found = layers_of(opened.model(), opened.manifest)
+        found = opened.replay_layers()
     if as_json:
         click.echo(json.dumps([layer.described() for layer in found], indent=2))
         return
