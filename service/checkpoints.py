@@ -144,7 +144,9 @@ class Checkpoints:
 
     def date(self, one: Checkpoint, created_at: float) -> None:
         """Say when a checkpoint was made, if not when its file was written."""
-        os.utime(self._path(one.name, one.version), (created_at, created_at))
+        # Whole milliseconds: of a float just below one, a disk that keeps no more would cut it off.
+        when = round(created_at * 1000) * 1_000_000
+        os.utime(self._path(one.name, one.version), ns=(when, when))
 
     def delete(self, name: str) -> None:
         """Delete a checkpoint; Problem when there is none."""

@@ -13,6 +13,7 @@ from test_transfer import imported, nothing_left, packed, resealed, taught, unpa
 from edge_cl.client import Client
 from service import transfer
 from service.archive import LARGEST_MANIFEST_BYTES, MOST_CHECKPOINTS, NAMES
+from service.checkpoints import Checkpoints
 
 LEARNER = "/v1/learners/l"
 
@@ -38,6 +39,17 @@ def archive(service):
 
 def checkpoints(client, name="l"):
     return client.get(f"/v1/learners/{name}/versions").json()["checkpoints"]
+
+
+def test_a_date_is_kept_by_a_disk_that_keeps_milliseconds_only(tmp_path):
+    kept = Checkpoints(tmp_path, most_bytes=1 << 20)
+    kept.write("one", 4, 1, b"state")
+    file = next(tmp_path.iterdir())
+    for thousandths in range(0, 1000, 7):
+        when = 1795853580 + thousandths / 1000
+        kept.date(kept.find("one"), when)
+        assert file.stat().st_mtime_ns % 1_000_000 == 0
+        assert kept.find("one").created_at == when
 
 
 def scores(client, name):
