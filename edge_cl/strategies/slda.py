@@ -20,6 +20,9 @@ class SLDAOptions(Options):
     shrinkage: float = Field(
         1e-2, gt=0, le=1, description="Weight of the identity in the covariance's inverse."
     )
+    precision: str = Field(
+        "float32", pattern="^float(32|64)$", description="Type of the accumulated scatter."
+    )
 
 
 class SLDA(Strategy):
@@ -42,13 +45,18 @@ class SLDA(Strategy):
     coefficients: Float32
     intercepts: Float32
 
+    @property
+    def _options(self) -> SLDAOptions:
+        assert isinstance(self.options, SLDAOptions)
+        return self.options
+
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
         """Means, counts, and the scatter matrix's upper triangle."""
         dim = self.spec.dim
         return {
             "mean": Slot((classes, dim), np.float64),
             "count": Slot((classes,), np.int64),
-            "scatter": Slot((packed_size(dim),), np.float32),
+            "scatter": Slot((packed_size(dim),), self._options.precision),
             "coefficients": Slot((classes, dim), role=Role.DERIVED),
             "intercepts": Slot((classes,), role=Role.DERIVED),
         }
@@ -88,7 +96,7 @@ class SLDA(Strategy):
         """Also leave the covariance as it is, where samples of the class are still in it."""
         before = max(int(self.count.sum()), 1)
         super().clear_class(cls)
-        self.scatter *= np.float32(self.count.sum() / before)
+        self.scatter *= self.scatter.dtype.type(self.count.sum() / before)
 
     def merge_class(self, cls: int, into: int) -> bool:
         """Pool the means; what lies between them goes to the scatter."""
@@ -107,8 +115,7 @@ class SLDA(Strategy):
 
     def settle(self) -> None:
         """Solve for the discriminants (eq. 4 to 6)."""
-        assert isinstance(self.options, SLDAOptions)
-        covariance, shrinkage = self.covariance(), self.options.shrinkage
+        covariance, shrinkage = self.covariance(), self._options.shrinkage
         dim = self.spec.dim
         size = float(np.trace(covariance)) / dim or 1.0
         covariance *= 1 - shrinkage

@@ -8,9 +8,9 @@ from edge_cl.strategies.slda import SLDA, SLDAOptions
 from edge_cl.types import Batch, LatentSpec
 
 
-def taught(latents, labels, step: int = 5, shrinkage: float = 1e-2) -> SLDA:
+def taught(latents, labels, step: int = 5, shrinkage: float = 1e-2, **more) -> SLDA:
     options = parse_options(
-        SLDAOptions, {"shrinkage": shrinkage, "normalise": "none"}, strategy="slda"
+        SLDAOptions, {"shrinkage": shrinkage, "normalise": "none", **more}, strategy="slda"
     )
     strategy = SLDA(LatentSpec(latents.shape[1]), options, allowed_bytes=1 << 20)
     strategy.grow(int(labels.max()) + 1, 0, 1 << 20)
@@ -65,6 +65,17 @@ def test_the_order_of_samples_does_not_matter(order):
     one, other = taught(latents, labels), taught(latents[rows], labels[rows], step=1)
     np.testing.assert_allclose(one.covariance(), other.covariance(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(one.mean, other.mean, atol=1e-10)
+
+
+def test_double_precision_makes_scores_equal_in_any_order():
+    latents, labels = samples()
+    one = taught(latents, labels, precision="float64")
+    for rows in (np.argsort(labels, kind="stable"), np.arange(len(labels))[::-1]):
+        other = taught(latents[rows], labels[rows], step=7, precision="float64")
+        assert other.scatter.dtype == np.float64
+        np.testing.assert_allclose(other.scatter, one.scatter, rtol=1e-12, atol=1e-10)
+        scores = one.scores(latents)
+        assert np.abs(other.scores(latents) - scores).max() <= 1e-6 * np.abs(scores).max()
 
 
 def test_a_sample_adds_nothing_to_the_scatter_of_a_class_it_opens():

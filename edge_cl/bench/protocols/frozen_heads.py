@@ -38,7 +38,8 @@ BUDGET = "1GiB"
 QUICK_POOLS = 2000, 1000
 CALL_SAMPLES = 1000
 BATCH: Mapping[str, Any] = {"batch_size": CALL_SAMPLES}
-EXACT: Mapping[str, Any] = {"precision": "float64", "ridge": 1e-3, **BATCH}
+EXACT: Mapping[str, Any] = {"precision": "float64", **BATCH}
+RANPAC: Mapping[str, Any] = {"width": 2000, "ridge": 1e-3}
 RIDGES = 10.0 ** np.arange(-6, 2)
 
 ROWS: dict[str, Row] = {
@@ -50,9 +51,10 @@ ROWS: dict[str, Row] = {
     "ranpac-4000": Row("ranpac", {"width": 4000, **BATCH}),
     "ranpac-10000": Row("ranpac", {"width": 10000, **BATCH}),
     "logistic": Row("logistic", {}),
-    "slda-orders": Row("slda", BATCH),
-    "ranpac-orders": Row("ranpac", {"width": 2000, **EXACT}),
-    "ranpac-orders-float32": Row("ranpac", {"width": 2000, **EXACT, "precision": "float32"}),
+    "slda-orders": Row("slda", EXACT),
+    "slda-orders-float32": Row("slda", BATCH),
+    "ranpac-orders": Row("ranpac", {**RANPAC, **EXACT}),
+    "ranpac-orders-float32": Row("ranpac", {**RANPAC, **EXACT, "precision": "float32"}),
 }
 """Method → row; nothing was published on these latents."""
 
