@@ -5,58 +5,95 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from edge_cl import scatter
+from edge_cl import fixed_point, scatter
 
 __all__ = ["NARROWEST", "Layout", "best_layout", "statistics_bytes"]
 
 NARROWEST = 4
 """Features at least, where the latent has so many."""
 
-WIDTH_WORTH = 2.2
-"""A feature's worth against a direction's: what width**this * (1 + rank) measures grew evenly
-with accuracy on CIFAR-100 (docs/decisions/0010)."""
+WIDTH_WORTH, DIRECTION_WORTH = 1.07, 0.6
+"""What width**this * (1 + directions**that) measures grew with accuracy on CIFAR-100
+(docs/decisions/0010)."""
 
-WIDTHS = 16
-"""Parts of the latent's width by which features are given up."""
+FEW = 3
+"""Directions of a class that come before any of them has all features."""
+
+WIDTHS, OWN_STEP = 32, 8
+"""Parts of the latent's width by which features are given up; and, of those that directions
+have, how many at a time."""
+
+WAITING_PART, LEAST_WAITING, MOST_WAITING = 16, 4, 64
+"""Part of the budget for samples that wait to be added, and how many may."""
+
+MEAN_BITS, FEW_BITS, MANY_BITS = 12, 4, 8
+"""Of a value of a class's mean; and of a published direction, as long as there are not all
+directions in more, and then."""
 
 
 class Layout(NamedTuple):
-    """How the bytes are divided: features, directions of a class, samples that may wait."""
+    """How the bytes are divided."""
 
     width: int
+    """Features."""
+    own: int
+    """How many of them the directions of a class have."""
     rank: int
+    """Directions of a class."""
     waiting: int
+    """Samples that may wait."""
+    bits: int = FEW_BITS
+    """Of a value of a published direction."""
 
 
-def statistics_bytes(layout: Layout, classes: int, latent_bytes: int) -> int:
-    """Bytes of all statistics of that many classes, where a latent waits in `latent_bytes`."""
-    width, rank, waiting = layout
-    of_class = 3 * width + 16 + rank * (2 * width + 12)
-    beside = 4 * width + waiting * (latent_bytes + 8) + 32
+def statistics_bytes(layout: Layout, classes: int) -> int:
+    """Bytes of all statistics of that many classes."""
+    width, own, rank, waiting, bits = layout
+    mean, shown = (width, MEAN_BITS), (own, bits)
+    of_class = width + fixed_point.packed_bytes(*mean) + 2 * -(-width // 8) + 20
+    of_class += rank * (own + fixed_point.packed_bytes(*shown) + 12)
+    beside = 4 * width + waiting * (width + 12) + 48
     return classes * of_class + scatter.triangle_bytes(width) + beside
 
 
 @lru_cache(maxsize=64)
-def best_layout(
-    most: Layout, dim: int, classes: int, latent_bytes: int, allowed_bytes: int
-) -> Layout:
+def best_layout(most: Layout, dim: int, classes: int, allowed_bytes: int) -> Layout:
     """The layout within `most` that is worth most of those that fit, else the least one.
 
-    Only some widths are considered, parts of `dim`: were any width allowed, each new class
-    would take a few features more, until too few were left for good.
+    Few directions come first, in as many features as there is room for; more of them when
+    they have all features. Only some widths are considered, parts of `dim`: were any width
+    allowed, each new class would take a few features more, until too few were left for good.
     """
     narrowest = min(NARROWEST, most.width)
-    best, worth = Layout(narrowest, 0, most.waiting), 0.0
+    best, highest = Layout(narrowest, narrowest, 0, LEAST_WAITING), -1.0
     widths = {-(-dim * part // WIDTHS) for part in range(1, WIDTHS + 1)} | {most.width}
     widths |= {max(dim // WIDTHS >> k, narrowest) for k in range(1, 16)}
     for width in sorted(one for one in widths if narrowest <= one <= most.width):
-        fixed, one = (
-            statistics_bytes(Layout(width, rank, most.waiting), classes, latent_bytes)
-            for rank in (0, 1)
-        )
-        if fixed > allowed_bytes:
+        part = allowed_bytes // WAITING_PART // (width + 12)
+        waiting = min(max(part, LEAST_WAITING), most.waiting)
+        if width == most.width == most.own:
+            whole_in_many = most._replace(waiting=waiting, bits=MANY_BITS)
+            if statistics_bytes(whole_in_many, classes) <= allowed_bytes:
+                return whole_in_many
+        bare = Layout(width, min(width, most.own), 0, waiting)
+        left = allowed_bytes - statistics_bytes(bare, classes)
+        if left < 0:
             continue
-        rank = min(most.rank, (allowed_bytes - fixed) // max(one - fixed, 1))
-        if width**WIDTH_WORTH * (1 + rank) > worth:
-            best, worth = Layout(width, rank, most.waiting), width**WIDTH_WORTH * (1 + rank)
+        whole = statistics_bytes(bare._replace(own=width, rank=1), classes)
+        whole -= allowed_bytes - left
+        directions = min(left / max(whole, 1), most.rank)
+        worth = width**WIDTH_WORTH * (1 + directions**DIRECTION_WORTH)
+        if worth <= highest:
+            continue
+        rank = max(int(directions), min(FEW, most.rank))
+        while rank and (own := own_features(left, classes, rank)) < narrowest:
+            rank -= 1
+        own = min(own, bare.own) if rank else bare.own
+        best, highest = bare._replace(own=own, rank=rank), worth
     return best
+
+
+def own_features(left_bytes: int, classes: int, rank: int) -> int:
+    """How many features so many directions of each class can have in so many bytes."""
+    of_row = left_bytes // max(classes * rank, 1) - 12
+    return max(of_row * 8 // (8 + FEW_BITS) // OWN_STEP * OWN_STEP, 0)

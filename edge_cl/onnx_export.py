@@ -250,16 +250,16 @@ def _icarl(graph: Graph, strategy: Any, rows: str) -> str:
 
 
 def _slda_replay(graph: Graph, strategy: Any, rows: str) -> str:
-    classes, many, width = strategy.rows.shape
+    along = strategy.published_directions() * strategy.steps[:, 1:, None]
+    classes, rank, width = along.shape
     order = np.asarray(strategy.order[:width], dtype=np.int64)
     features = graph.node("Gather", rows, graph.constant(order), axis=1)
-    weights = strategy.rows * strategy.steps[..., None]
-    linear = graph.linear(features, weights[:, 0], -strategy.offsets[:, 0])
-    if many == 1:
+    weights = strategy.linear * strategy.steps[:, :1]
+    linear = graph.linear(features, weights, -strategy.offsets[:, 0])
+    if not rank:
         return linear
-    along = weights[:, 1:].reshape(-1, width)
-    roots = graph.linear(features, along, -strategy.offsets[:, 1:].reshape(-1))
-    of_class = np.repeat(np.eye(classes), many - 1, axis=0)
+    roots = graph.linear(features, along.reshape(-1, width), -strategy.offsets[:, 1:].reshape(-1))
+    of_class = np.repeat(np.eye(classes), rank, axis=0)
     squares = graph.node("MatMul", graph.node("Mul", roots, roots), of_class)
     return graph.node("Add", linear, squares)
 

@@ -12,27 +12,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_cl.types import Array, Float32, Int64, UInt8
+from edge_cl import fixed_point
+from edge_cl.types import Float32, Int64, UInt8
 
-STEPS = 32767
-"""Steps of the 16-bit fixed-point numbers in one unit."""
-
-LEVELS = 2047
+BITS = 12
+LEVELS = 2 ** (BITS - 1) - 1
 """Levels of a correlation's square root between 0 and 1."""
 
 
 def triangle_bytes(width: int) -> int:
     """Bytes of what is below the diagonal of a (width, width) matrix."""
-    return (3 * (width * (width - 1) // 2) + 1) // 2
-
-
-def rounded(values: Float32, rng: np.random.Generator) -> Array:
-    """Fixed-point int16 of values in [-1, 1], rounded stochastically (unbiased)."""
-    steps = values * np.float32(STEPS)
-    steps += rng.random(values.shape, dtype=np.float32)
-    np.floor(steps, out=steps)
-    np.clip(steps, -STEPS, STEPS, out=steps)
-    return steps.astype(np.int16)
+    return fixed_point.packed_bytes(width * (width - 1) // 2, BITS)
 
 
 def pack(values: Float32, rng: np.random.Generator) -> UInt8:
@@ -41,22 +31,12 @@ def pack(values: Float32, rng: np.random.Generator) -> UInt8:
     low = np.floor(np.sqrt(size))
     # The squares next to it are low^2 and (low + 1)^2.
     low += rng.random(len(low), dtype=np.float32) * (2 * low + 1) < size - low * low
-    signed = np.copysign(np.minimum(low, np.float32(LEVELS)), values).astype(np.int16)
-    words = np.zeros(len(signed) + len(signed) % 2, dtype=np.uint16)
-    words[: len(signed)] = signed.view(np.uint16) & 0xFFF
-    even, odd = words[0::2], words[1::2]
-    packed = np.stack([even & 0xFF, even >> 8 | (odd & 0xF) << 4, odd >> 4], axis=1)
-    return packed.astype(np.uint8).reshape(-1)[: (3 * len(signed) + 1) // 2]
+    return fixed_point.pack(np.copysign(np.minimum(low, np.float32(LEVELS)), values), BITS)
 
 
 def unpack(packed: UInt8, count: int) -> Float32:
     """The `count` values of `pack`."""
-    triples = np.zeros((-(-count // 2), 3), dtype=np.int16)
-    triples.reshape(-1)[: len(packed)] = packed
-    words = np.empty((len(triples), 2), dtype=np.int16)
-    words[:, 0] = triples[:, 0] | (triples[:, 1] & 0xF) << 8
-    words[:, 1] = triples[:, 1] >> 4 | triples[:, 2] << 4
-    signed = ((words.reshape(-1)[:count] ^ 0x800) - 0x800).astype(np.float32)
+    signed = fixed_point.unpack(packed, BITS, count).astype(np.float32)
     values: Float32 = signed * np.abs(signed)
     values *= np.float32(1 / (LEVELS * LEVELS))
     return values

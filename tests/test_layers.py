@@ -36,6 +36,7 @@ LAYERS = (
         "edge_cl.optimizer",
         "edge_cl.projection",
         "edge_cl.factors",
+        "edge_cl.fixed_point",
         "edge_cl.layout",
         "edge_cl.scatter",
         "edge_cl.triangle",

@@ -8,18 +8,21 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from edge_cl import factors, scatter
-from edge_cl.codec import Codec, make_codec
-from edge_cl.layout import NARROWEST, Layout, best_layout
+from edge_cl import factors, fixed_point, scatter
+from edge_cl.codec import make_codec
+from edge_cl.layout import (
+    LEAST_WAITING,
+    MEAN_BITS,
+    MOST_WAITING,
+    NARROWEST,
+    Layout,
+    best_layout,
+)
 from edge_cl.memory import ReplayMemory
 from edge_cl.options import MemoryOptions, Options
-from edge_cl.state import Role, Slot, zeros
+from edge_cl.state import Role, Slot, enlarged, zeros
 from edge_cl.strategy import Strategy
 from edge_cl.types import Array, Batch, Bool, Float32, Int8, Int64, UInt8
-
-WAITING_PART, LEAST_WAITING, MOST_WAITING = 32, 4, 64
-"""Part of the budget for samples that wait to be added, and how many may."""
-
 
 LEAST_KEPT = 0.05
 """Of a sample's own part in the precision at most all but this is taken out."""
@@ -31,8 +34,8 @@ class Statistics(NamedTuple):
     counts: Int64
     means: Float32
     covariance: Float32
-    factors: dict[int, Float32]
-    """(rank, width) of the classes whose samples waited."""
+    factors: dict[int, tuple[Int64, Float32]]
+    """Picked features (own,) and factor (rank, own) of the classes whose samples waited."""
 
     def common(self) -> Float32:
         """The mean of the means."""
@@ -54,7 +57,7 @@ class SLDAReplayOptions(MemoryOptions):
     )
     rank: int = Field(32, ge=0, le=512, description="Directions kept of each class at most.")
     statistics_share: float = Field(
-        0.9, gt=0, lt=1, description="Part of the budget for statistics; the rest is exemplars."
+        0.945, gt=0, lt=1, description="Part of the budget for statistics; the rest is exemplars."
     )
     shrinkage: float = Field(
         1e-2, gt=0, lt=1, description="Weight of the identity in the covariance after many samples."
@@ -86,16 +89,21 @@ class SLDAReplay(Strategy):
 
     layout: Int64
     order: Array
-    mean: Array
+    mean: UInt8
+    mean_step: Float32
     count: Int64
     triangle: UInt8
     variance: Float32
+    picked: UInt8
     factor: Int8
     factor_step: Float32
-    waiting: UInt8
+    waiting: Int8
+    waiting_step: Float32
     waiting_class: Int64
     waits: Int64
-    rows: Int8
+    linear: Int8
+    along: UInt8
+    along_picked: UInt8
     steps: Float32
     offsets: Float32
 
@@ -108,45 +116,47 @@ class SLDAReplay(Strategy):
 
     def setup(self) -> None:
         """Begin narrow, and as wide as can be with the first sample."""
-        self._now = Layout(min(NARROWEST, self.spec.dim), 0, LEAST_WAITING)
+        narrow = min(NARROWEST, self.spec.dim)
+        self._now = Layout(narrow, narrow, 0, LEAST_WAITING)
         self._is_empty = True
-
-    def _drawn_order(self) -> Array:
-        """The latent's values in an order by chance, for while nothing is known of them."""
-        rng = np.random.Generator(np.random.PCG64(self.seed))
-        return rng.permutation(self.spec.dim).astype(np.uint16)
 
     def fitting(self, classes: int, allowed_bytes: int) -> Layout:
         """The layout for that many classes and bytes; never larger than one in use."""
         options, exemplar = self._options, make_codec(self._options.codec, self.spec)
-        dim, latent_bytes = self.spec.dim, self._waiting_codec().row_bytes
-        part = max(allowed_bytes // WAITING_PART // (latent_bytes + 8), LEAST_WAITING)
-        most = Layout(min(options.width or dim, dim), options.rank, min(part, MOST_WAITING))
-        codec_bytes = sum(array.nbytes for array in exemplar.arrays().values())
+        width = min(options.width or self.spec.dim, self.spec.dim)
+        most = Layout(width, width, options.rank, MOST_WAITING)
+        if not self._is_empty:
+            now = self._now
+            most = Layout(
+                min(width, now.width), min(width, now.own), min(most.rank, now.rank), most.waiting
+            )
         least_memory = ReplayMemory.bytes_for(exemplar.row_bytes, 1, options.selection)
-        other = 1024 + least_memory + codec_bytes + 4 * dim
+        codec_bytes = sum(array.nbytes for array in exemplar.arrays().values())
+        other = 1024 + least_memory + codec_bytes + 4 * self.spec.dim
         allowed = min(allowed_bytes - other, int(options.statistics_share * allowed_bytes))
-        most = most if self._is_empty else Layout(*map(min, most, self._now))
-        return best_layout(most, dim, classes, latent_bytes, allowed)
-
-    def _waiting_codec(self) -> Codec:
-        """Extractor's codes wait as they are; other latents in half precision."""
-        return make_codec("uint8" if self.spec.quantised else "float16", self.spec)
+        return best_layout(most, self.spec.dim, classes, allowed)
 
     def _statistics(self, layout: Layout, classes: int) -> dict[str, Slot]:
-        width, rank, waiting = layout
+        width, own, rank, waiting, bits = layout
+        mean = fixed_point.packed_bytes(width, MEAN_BITS)
+        shown = fixed_point.packed_bytes(own, bits)
         return {
-            "layout": Slot((3,), np.int64),
-            "mean": Slot((classes, width), np.int16),
+            "layout": Slot((5,), np.int64),
+            "mean": Slot((classes, mean), np.uint8),
+            "mean_step": Slot((classes,)),
             "count": Slot((classes,), np.int64),
             "triangle": Slot((scatter.triangle_bytes(width),), np.uint8),
             "variance": Slot((width,)),
-            "factor": Slot((classes, rank, width), np.int8),
+            "picked": Slot((classes, -(-width // 8)), np.uint8),
+            "factor": Slot((classes, rank, own), np.int8),
             "factor_step": Slot((classes, rank)),
-            "waiting": Slot((waiting, self._waiting_codec().row_bytes), np.uint8),
+            "waiting": Slot((waiting, width), np.int8),
+            "waiting_step": Slot((waiting,)),
             "waiting_class": Slot((waiting,), np.int64),
             "waits": Slot((1,), np.int64),
-            "rows": Slot((classes, 1 + rank, width), np.int8, Role.DERIVED),
+            "linear": Slot((classes, width), np.int8, Role.DERIVED),
+            "along": Slot((classes, rank, shown), np.uint8, Role.DERIVED),
+            "along_picked": Slot((classes, -(-width // 8)), np.uint8, Role.DERIVED),
             "steps": Slot((classes, 1 + rank), role=Role.DERIVED),
             "offsets": Slot((classes, 1 + rank), role=Role.DERIVED),
         }
@@ -157,9 +167,10 @@ class SLDAReplay(Strategy):
         return {"order": order, **self._statistics(self._now, classes)}
 
     def initialise(self) -> None:
-        """The layout of an empty learner."""
+        """The layout of an empty learner, its features in an order by chance."""
         self.layout[:] = self._now
-        self.order[:] = self._drawn_order()
+        rng = np.random.Generator(np.random.PCG64(self.seed))
+        self.order[:] = rng.permutation(self.spec.dim)
 
     def capacities(self, classes: int, contexts: int, allowed_bytes: int) -> dict[str, int]:
         """As every strategy's, at the layout that fits."""
@@ -179,8 +190,9 @@ class SLDAReplay(Strategy):
         """Begin with a layout, or drop features and directions from the end."""
         if layout == self._now:
             return
-        if not self._is_empty and layout.width < self._now.width:
-            self._sort()
+        kept = None
+        if not self._is_empty and layout[:2] != self._now[:2]:
+            kept = self._sort(layout)
         elif not self._is_empty and layout.waiting < self._now.waiting:
             self._fold()
         self._now = layout
@@ -188,36 +200,49 @@ class SLDAReplay(Strategy):
         for name in self._state_names():
             slot = self._slots[name]
             old = zeros(slot) if self._is_empty else getattr(self, name)
-            setattr(self, name, old[tuple(map(slice, slot.shape))].copy())
+            setattr(self, name, enlarged(old[tuple(map(slice, slot.shape))], slot))
         self.layout[:] = layout
+        if kept is not None:
+            self._keep_factors(kept)
         if self._is_empty:
             self.initialise()
 
-    def _sort(self) -> None:
-        """Features that tell most of the others first, for the last ones will be dropped."""
+    def _sort(self, layout: Layout) -> dict[int, tuple[Int64, Float32]]:
+        """Put those features first that stay, which tell most of the others.
+
+        Returns what is kept of every class's factor, of these features.
+        """
         self._fold()
         covariance = scatter.covariance(self.triangle, self.variance)
-        first = scatter.most_telling(self.shrunk(covariance, self.count))
+        shrunk = self.shrunk(covariance, self.count)
+        first = scatter.most_telling(shrunk)
         self.order[: len(first)] = self.order[first]
-        self.mean[:], self.factor[:] = self.mean[:, first], self.factor[..., first]
+        self._keep_means(slice(None), self._means()[:, first])
         scatter.store(covariance[np.ix_(first, first)], self.triangle, self.variance, self.rng)
+        stay = first[: layout.width]
+        whole, _ = factors.completed(shrunk, *self._factors())
+        rows = whole[:, : layout.rank, stay]
+        solved = np.linalg.solve(shrunk[np.ix_(stay, stay)], rows.reshape(-1, len(stay)).T).T
+        solved = solved.reshape(rows.shape)
+        return {
+            c: factors.merged(rows[c], solved[c], layout.rank, layout.own)
+            for c in range(self.classes)
+        }
 
     def restore(
         self, arrays: Mapping[str, Array], classes: int, contexts: int, allowed_bytes: int
     ) -> None:
         """As every strategy's, at the layout that was saved."""
-        if "layout" in arrays and arrays["layout"].shape == (3,):
+        if "layout" in arrays and arrays["layout"].shape == (5,):
             self._now = Layout(*arrays["layout"].tolist())
         self._is_empty = classes == 0
-        # Older versions dropped features by chance, and did not save the order.
-        arrays = {"order": self._drawn_order(), **arrays}
         super().restore(arrays, classes, contexts, allowed_bytes)
 
     # Learning.
 
     def features(self, latents: Float32) -> Float32:
-        """The first features (N, W) of normalised latents (N, D)."""
-        return latents[:, self.order[: self._now.width]]
+        """The first features (…, W) of normalised latents (…, D)."""
+        return latents[..., self.order[: self._now.width]]
 
     def step(self, batch: Batch) -> float:
         """Nothing is iterated: `remember` adds each sample once."""
@@ -231,10 +256,11 @@ class SLDAReplay(Strategy):
     def absorb(self, batch: Batch) -> None:
         """Let every sample wait; those that wait are added together."""
         self._is_empty = False
-        codes = self._waiting_codec().encode(batch.latents)
-        for code, c in zip(codes, batch.classes, strict=True):
-            self.waiting[self.waits[0]] = code
-            self.waiting_class[self.waits[0]] = c
+        rows = self.normalise(batch.latents)
+        for row, c in zip(rows, batch.classes, strict=True):
+            at = self.waits[0]
+            self.waiting[at], self.waiting_step[at] = fixed_point.to_8(self.features(row))
+            self.waiting_class[at] = c
             self.waits += 1
             if self.waits[0] == self._now.waiting:
                 self._fold()
@@ -249,9 +275,9 @@ class SLDAReplay(Strategy):
     def _sums(self) -> tuple[Statistics, Float32, Int64]:
         """All but the factors, and each waiting sample's deviation (N, W) and class (N,)."""
         classes = self.waiting_class[: self.waits[0]]
-        count, means = self.count.copy(), self.mean * np.float32(1 / scatter.STEPS)
-        waiting = self._waiting_codec().decode(self.waiting[: self.waits[0]])
-        moves = self.features(self.normalise(waiting)).copy()
+        count, means = self.count.copy(), self._means()
+        many = int(self.waits[0])
+        moves = fixed_point.of_8(self.waiting[:many], self.waiting_step[:many])
         for move, c in zip(moves, classes, strict=True):
             move -= means[c]
             means[c] += move / np.float32(count[c] + 1)
@@ -265,34 +291,51 @@ class SLDAReplay(Strategy):
 
     def _merged(
         self, moves: Float32, classes: Int64, count: Int64, covariance: Float32
-    ) -> dict[int, Float32]:
+    ) -> dict[int, tuple[Int64, Float32]]:
         """The factors of the classes (N,), with the deviations (N, W) of their samples."""
-        stacks = []
-        for c in np.unique(classes):
-            old = factors.to_rows(self.factor[c], self.factor_step[c])
-            old *= np.sqrt(np.float32(self.count[c]))
-            new = np.concatenate([old, moves[classes == c]])
-            stacks.append(new / np.sqrt(np.float32(count[c])))
-        if not stacks:
-            return {}
-        solved = np.linalg.solve(self.shrunk(covariance, count), np.concatenate(stacks).T).T
-        ends = np.cumsum([len(stack) for stack in stacks])[:-1]
-        return {
-            int(c): factors.merged(stack, part, self._now.rank)
-            for c, stack, part in zip(
-                np.unique(classes), stacks, np.split(solved, ends), strict=True
+        touched = np.unique(classes)
+        shrunk = self.shrunk(covariance, count)
+        new = np.linalg.solve(shrunk, moves.T).T
+        picked, rows = self._factors(touched)
+        rows *= np.sqrt(self.count[touched]).astype(np.float32)[:, None, None]
+        old = factors.completed(shrunk, picked, rows)
+        found = {}
+        for c, *both in zip(touched.tolist(), *old, strict=True):
+            added = (moves[classes == c], new[classes == c])
+            stacks = [np.concatenate(two) for two in zip(both, added, strict=True)]
+            scale = 1 / np.sqrt(np.float32(count[c]))
+            found[c] = factors.merged(
+                stacks[0] * scale, stacks[1] * scale, self._now.rank, self._now.own
             )
-        }
+        return found
 
     def _fold(self) -> None:
         """Add the samples that wait, in the bytes that there are."""
         known, touched = self.known(), np.unique(self.waiting_class[: self.waits[0]])
-        self.mean[touched] = scatter.rounded(known.means[touched], self.rng)
-        for c, rows in known.factors.items():
-            self.factor[c], self.factor_step[c] = factors.to_bytes(rows, self.rng)
+        self._keep_means(touched, known.means[touched])
+        self._keep_factors(known.factors)
         scatter.store(known.covariance, self.triangle, self.variance, self.rng)
         self.count[:] = known.counts
         self.waits[:] = 0
+
+    def _means(self) -> Float32:
+        """The means (C, W) as they are kept."""
+        codes = fixed_point.unpack(self.mean, MEAN_BITS, self._now.width)
+        return codes * self.mean_step[:, None]
+
+    def _keep_means(self, classes: Int64 | slice, means: Float32) -> None:
+        codes, self.mean_step[classes] = fixed_point.integers(means, MEAN_BITS, self.rng)
+        self.mean[classes] = fixed_point.pack(codes, MEAN_BITS)
+
+    def _factors(self, classes: Int64 | slice = slice(None)) -> tuple[Int64, Float32]:
+        """Picked features (C, own) and factors (C, rank, own) as they are kept."""
+        picked = factors.read_picks(self.picked[classes], *self._now[:2])
+        return picked, fixed_point.of_8(self.factor[classes], self.factor_step[classes])
+
+    def _keep_factors(self, found: Mapping[int, tuple[Int64, Float32]]) -> None:
+        for c, (picked, rows) in found.items():
+            self.picked[c] = factors.pick_bits(picked, self._now.width)
+            self.factor[c], self.factor_step[c] = fixed_point.to_8(rows, self.rng)
 
     # Corrections.
 
@@ -310,7 +353,7 @@ class SLDAReplay(Strategy):
             self.count[c] = left
             if not left:
                 self.factor[c] = 0
-        self.mean[batch.classes] = scatter.rounded(known.means[batch.classes], self.rng)
+        self._keep_means(batch.classes, known.means[batch.classes])
         total /= np.float32(max(int(self.count.sum()), 1))
         total[np.diag_indices(len(total))] = np.maximum(np.diagonal(total), np.float32(0))
         scatter.store(total, self.triangle, self.variance, self.rng)
@@ -329,18 +372,18 @@ class SLDAReplay(Strategy):
             if self.waits[0]:
                 self._fold()
             known, which = self.known(), np.flatnonzero(those)
-            kept = factors.to_rows(self.factor[which], self.factor_step[which])
             away, centred = known.means[which] - row, known.means[which] - known.common()
-            stacked = np.stack([away, centred, *np.swapaxes(kept, 0, 1)], axis=1)
             shrunk = self.shrunk(known.covariance, known.counts)
-            solved = np.linalg.solve(shrunk, stacked.reshape(-1, len(row)).T).T
-            solved = solved.reshape(stacked.shape)
-            _, directions = self._own_directions(kept, solved[:, 2:], known.counts[which])
-            squares = (away * solved[:, 0]).sum(axis=1)
-            squares -= 2 * np.square(np.einsum("crw,cw->cr", directions, away)).sum(axis=1)
-            fall = 1 + 2 * factors.to_bytes(solved[:, 1])[1]
+            solved = np.linalg.solve(shrunk, np.concatenate([away, centred]).T).T
+            picked, kept = self._factors(which)
+            along = factors.solve(shrunk, picked, kept)
+            _, directions = self._own_directions(kept, along, known.counts[which])
+            squares = (away * solved[: len(which)]).sum(axis=1)
+            own = np.einsum("crv,cv->cr", directions, np.take_along_axis(away, picked, axis=1))
+            squares -= 2 * np.square(own).sum(axis=1)
+            fall = 1 + 2 * fixed_point.to_8(solved[len(which) :])[1]
             away *= np.sqrt(1 + 2 * fall / np.maximum(squares, np.float32(1e-6)))[:, None] - 1
-            self.mean[which] = scatter.rounded(known.means[which] + away, self.rng)
+            self._keep_means(which, known.means[which] + away)
 
     # Predicting.
 
@@ -358,23 +401,27 @@ class SLDAReplay(Strategy):
         return few + (1 - few) * self._options.shrinkage
 
     def settle(self) -> None:
-        """Solve for the discriminants, and keep them as 8-bit rows."""
+        """Solve for the discriminants, and keep them as rows of few bits."""
         count, means, covariance, recent = known = self.known()
-        kept = factors.to_rows(self.factor, self.factor_step)
-        for c, rows in recent.items():
-            kept[c] = rows
         # What all classes have in common decides nothing, and would eat the 8 bits.
-        common = known.common()
-        classes, _, width = kept.shape
-        stacked = np.concatenate([means - common, kept.reshape(-1, width)])
-        solved = np.linalg.solve(self.shrunk(covariance, count), stacked.T).T
-        linear, along = solved[:classes], solved[classes:].reshape(kept.shape)
+        common, shrunk = known.common(), self.shrunk(covariance, count)
+        linear = np.linalg.solve(shrunk, (means - common).T).T
+        picked, kept = self._factors()
+        for c, (features, rows) in recent.items():
+            picked[c], kept[c] = features, rows
+        along = factors.solve(shrunk, picked, kept)
         variances, directions = self._own_directions(kept, along, count)
-        rows = np.concatenate([linear[:, None], directions], axis=1)
+        self.linear, step = fixed_point.to_8(linear)
+        codes, steps = fixed_point.integers(directions, self._now.bits)
+        self.along = fixed_point.pack(codes, self._now.bits)
+        self.along_picked = factors.pick_bits(picked, self._now.width)
+        self.steps = np.concatenate([step[:, None], steps], axis=1)
+        # Of the rounded rows, so that at a class's mean nothing of their error is left.
+        linear = fixed_point.of_8(self.linear, step)
+        directions = codes * steps[..., None]
         bias = (linear * (means + common)).sum(axis=1) / 2 + np.log(variances).sum(axis=1) / 2
-        at_mean = np.einsum("crw,cw->cr", directions, means)
+        at_mean = np.einsum("crv,cv->cr", directions, np.take_along_axis(means, picked, axis=1))
         self.offsets = np.concatenate([bias[:, None], at_mean], axis=1).astype(np.float32)
-        self.rows, self.steps = factors.to_bytes(rows)
 
     def _own_directions(self, kept: Array, along: Array, count: Int64) -> tuple[Array, Array]:
         """Of C classes: shrunk variances (C, R), and directions (C, R, W).
@@ -390,13 +437,26 @@ class SLDAReplay(Strategy):
 
     def scores(self, latents: Float32, context: int | None = None) -> Float32:
         """Logarithms of densities, less what all classes have in common; equal priors."""
-        classes, many, width = self.rows.shape
-        flat = self.rows.reshape(-1, width).astype(np.float32)
-        products = (self.features(latents) @ flat.T).reshape(len(latents), classes, many)
-        products *= self.steps
-        products -= self.offsets
-        squares: Float32 = np.square(products[:, :, 1:]).sum(axis=2)
-        return products[:, :, 0] + squares
+        rows = self.features(latents)
+        scores: Float32 = rows @ self.linear.T.astype(np.float32)
+        scores *= self.steps[:, 0]
+        scores -= self.offsets[:, 0]
+        if self._now.rank:
+            along = self.published_directions()
+            products = (rows @ along.reshape(-1, along.shape[2]).T).reshape(
+                len(rows), *along.shape[:2]
+            )
+            products *= self.steps[:, 1:]
+            products -= self.offsets[:, 1:]
+            scores += np.square(products).sum(axis=2)
+        return scores
+
+    def published_directions(self) -> Float32:
+        """(C, R, W) published directions, in units of their steps."""
+        width, own = self._now[:2]
+        picked = factors.read_picks(self.along_picked, width, own)
+        codes = fixed_point.unpack(self.along, self._now.bits, own).astype(np.float32)
+        return factors.spread(codes, picked, width)
 
     def held_out_scores(self, samples: Batch, scores: Float32) -> Float32 | None:
         """With each sample taken out of its class's mean and out of the shared covariance.

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_cl import fixed_point
 from edge_cl.errors import ContextRequired
-from edge_cl.types import NO_CONTEXT, Batch, Bool, Float32, Float64
+from edge_cl.types import NO_CONTEXT, Batch, Bool, Float32, Float64, Int8
 from edge_cl.unknown.statistics import EXEMPLARS, ClassStatistics, distances
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Calibration:
         Divides the scores.
     statistics
         Picks the values of a latent that are looked at.
-    means, precision
-        Of the classes.
+    means, steps, precision
+        Of the classes: means in 8 bits, and each mean's step, 0 where there is no sample.
     distance, energy
         Mean and standard deviation of remembered samples; the energy's is None where
         there are none.
@@ -69,7 +70,8 @@ class Calibration:
 
     temperature: float
     stride: int
-    means: Float32
+    means: Int8
+    steps: Float32
     precision: Float32
     distance: tuple[float, float]
     energy: tuple[float, float] | None
@@ -79,7 +81,9 @@ class Calibration:
 
     def familiarity(self, latents: Float32, scores: Float32) -> Float64:
         """(N,) of normalised latents (N, D) and their raw scores (N, C)."""
-        nearest = distances(latents[:, :: self.stride], self.means, self.precision).min(axis=1)
+        means = fixed_point.of_8(self.means, self.steps)
+        means[self.steps == 0] = np.inf
+        nearest = distances(latents[:, :: self.stride], means, self.precision).min(axis=1)
         return self._combined(nearest.astype(np.float64), _energies(scores, self.temperature))
 
     def typicality(self, latents: Float32, scores: Float32) -> Float64:
@@ -121,6 +125,8 @@ def calibrated(statistics: ClassStatistics, strategy: Strategy, published: Strat
     scores, kept = _scores(published, exemplars)
     exemplars = exemplars[kept]
     means, precision = statistics.means(), statistics.precision()
+    codes, steps = fixed_point.to_8(np.where(np.isfinite(means), means, 0))
+    steps *= np.isfinite(means[:, 0])
     belief = seen / (seen + DOUBT_SAMPLES)
     temperature = 1.0
     counts = statistics.counts[exemplars.classes]
@@ -140,13 +146,14 @@ def calibrated(statistics: ClassStatistics, strategy: Strategy, published: Strat
         nothing = np.zeros(0, dtype=np.float32)
         samples = min(int(seen), EXEMPLARS)
         return Calibration(
-            temperature, statistics.stride, means, precision, moments, None, 0.0, nothing, samples
-        )
+            temperature, statistics.stride, codes, steps, precision, moments, None, 0.0, nothing,
+            samples,
+        )  # fmt: skip
     nearest = _left_out(statistics, exemplars[testable], means, precision)
     energies = _energies(scores[testable], temperature)
     draft = Calibration(
-        temperature, statistics.stride, means, precision, _moments(nearest), _moments(energies),
-        belief, np.zeros(0, dtype=np.float32), len(testable),
+        temperature, statistics.stride, codes, steps, precision, _moments(nearest),
+        _moments(energies), belief, np.zeros(0, dtype=np.float32), len(testable),
     )  # fmt: skip
     reference = np.sort(draft._combined(nearest, energies)).astype(np.float32)
     return Calibration(**{**vars(draft), "reference": reference})

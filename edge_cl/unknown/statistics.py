@@ -20,7 +20,7 @@ WIDTH = 128
 NARROWEST = 8
 """So few values are not halved again."""
 
-BUDGET_PART = 8
+BUDGET_PART = 16
 """Of the budget this part at most, while there are more than `NARROWEST` values."""
 
 PREFIX = "statistics/"
@@ -119,7 +119,7 @@ class ClassStatistics:
     def _bytes(self, width: int, classes: int) -> int:
         published = 4 * (width + EXEMPLARS)
         fixed = 8 * width + self.moments.nbytes + published
-        return fixed + classes * (2 * 4 * width + 8)
+        return fixed + classes * (4 * width + 8 + width + 4)
 
     def picked(self, latents: Float32) -> Float32:
         """The values (N, W) of normalised latents (N, D) that are looked at."""

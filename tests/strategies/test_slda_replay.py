@@ -9,7 +9,7 @@ import pytest
 
 from edge_cl import Learner
 from edge_cl.equations import power_l2
-from edge_cl.layout import Layout, statistics_bytes
+from edge_cl.layout import Layout, best_layout, statistics_bytes
 from edge_cl.options import parse_options
 from edge_cl.strategies.slda_replay import SLDAReplay, SLDAReplayOptions
 from edge_cl.types import Batch, LatentSpec
@@ -46,7 +46,8 @@ def test_means_and_covariance_are_those_of_all_samples():
     known, rows = strategy.known(), power_l2(latents)[:, strategy.order]
     means = np.stack([rows[classes == c].mean(axis=0) for c in range(CLASSES)])
     away = rows - means[classes]
-    np.testing.assert_allclose(known.means, means, atol=2e-4)
+    # Two steps of their 12 bits.
+    np.testing.assert_allclose(known.means, means, atol=4e-4)
     scale = np.sqrt(np.outer(away.var(axis=0), away.var(axis=0)))
     expected = away.T @ away / len(rows)
     np.testing.assert_allclose(known.covariance / scale, expected / scale, atol=0.01)
@@ -100,7 +101,8 @@ def test_one_sample_a_class_is_the_nearest_one():
     strategy.settle()
     probe = power_l2(samples()[0])
     nearest = ((probe[:, None] - power_l2(latents)) ** 2).sum(axis=2).argmin(axis=1)
-    assert (strategy.scores(probe).argmax(axis=1) == nearest).mean() > 0.98
+    # Samples wait, and discriminants are published, in 8 bits: what lies between may fall aside.
+    assert (strategy.scores(probe).argmax(axis=1) == nearest).mean() > 0.97
 
 
 @pytest.mark.parametrize("rank", [0, 3])
@@ -152,16 +154,57 @@ def test_denying_the_mean_itself_is_finite():
     assert after["cup"] <= before.score
 
 
-@pytest.mark.parametrize("layout", [Layout(4, 0, 4), Layout(9, 3, 64), Layout(512, 32, 17)])
+@pytest.mark.parametrize(
+    "layout", [Layout(4, 4, 0, 4), Layout(9, 5, 3, 64), Layout(512, 200, 32, 17, 8)]
+)
 @pytest.mark.parametrize("classes", [0, 1, 10])
 def test_bytes_are_known_beforehand(layout, classes):
     latents, labels = samples(30)
-    strategy = taught(latents, labels)
-    latent_bytes = strategy._waiting_codec().row_bytes
-    slots = strategy._statistics(layout, classes).values()
-    planned = statistics_bytes(layout, classes, latent_bytes)
-    # The array that says the layout is 8 bytes short of what is planned for.
-    assert planned - 8 <= sum(slot.total_bytes for slot in slots) <= planned
+    slots = taught(latents, labels)._statistics(layout, classes).values()
+    assert sum(slot.total_bytes for slot in slots) == statistics_bytes(layout, classes)
+
+
+@pytest.mark.parametrize("classes", [1, 10, 100, 1000])
+@pytest.mark.parametrize("allowed", [1 << 16, 1 << 18, 1 << 22])
+def test_no_layout_takes_more_than_is_allowed(classes, allowed):
+    most = Layout(512, 512, 32, 64)
+    found = best_layout(most, 512, classes, allowed)
+    assert all(one <= limit for one, limit in zip(found[:4], most[:4], strict=True))
+    assert found.own <= found.width
+    assert statistics_bytes(found, classes) <= allowed
+
+
+def test_scores_are_densities_of_the_picked_features_and_of_the_others_given_those():
+    latents, classes = samples()
+    strategy = taught(latents, classes, rank=2)
+    strategy._arrange(strategy._now._replace(own=4))
+    strategy._fold()
+    strategy.settle()
+    known, (picked, kept) = strategy.known(), strategy._factors()
+    shared = strategy.shrunk(known.covariance, known.counts).astype(np.float64)
+    rows = strategy.features(power_l2(latents)).astype(np.float64)
+
+    def log_density(away, covariance):
+        inverse, (_, size) = np.linalg.inv(covariance), np.linalg.slogdet(covariance)
+        return -(np.einsum("nw,wv,nv->n", away, inverse, away) + size) / 2
+
+    expected = np.empty((len(rows), CLASSES))
+    for c in range(CLASSES):
+        away, at = rows - known.means[c], picked[c]
+        root = np.linalg.cholesky(shared[np.ix_(at, at)])
+        whitened = np.linalg.solve(root, kept[c].T.astype(np.float64))
+        turn, sizes, _ = np.linalg.svd(whitened, full_matrices=False)
+        part = 0.2 * min(1, 2 * known.counts[c] / (known.counts[c] + len(at)))
+        more = np.maximum(part * (sizes**2 - 1), 0)
+        of_class = root @ (np.eye(len(at)) + (turn * more) @ turn.T) @ root.T
+        expected[:, c] = log_density(away, shared)
+        expected[:, c] += log_density(away[:, at], of_class)
+        expected[:, c] -= log_density(away[:, at], shared[np.ix_(at, at)])
+    found = strategy.scores(power_l2(latents)).astype(np.float64)
+    found -= found.mean(axis=1, keepdims=True)
+    expected -= expected.mean(axis=1, keepdims=True)
+    assert np.abs(found - expected).max() < 0.06 * np.abs(expected).max()
+    assert np.abs(found - expected).mean() < 0.02 * np.abs(expected).mean()
 
 
 def test_dropping_features_leaves_the_statistics_of_the_others():
@@ -170,10 +213,11 @@ def test_dropping_features_leaves_the_statistics_of_the_others():
     whole._fold()
     narrow = taught(latents, classes, rank=0)
     narrow._fold()
-    narrow._arrange(narrow._now._replace(width=6))
+    narrow._arrange(narrow._now._replace(width=6, own=6))
     kept = [whole.order.tolist().index(feature) for feature in narrow.order[:6]]
     assert sorted(narrow.order.tolist()) == list(range(DIM))
-    np.testing.assert_array_equal(narrow.known().means, whole.known().means[:, kept])
+    step = whole.mean_step.max()
+    np.testing.assert_allclose(narrow.known().means, whole.known().means[:, kept], atol=1.1 * step)
     expected = whole.known().covariance[np.ix_(kept, kept)]
     np.testing.assert_allclose(narrow.known().covariance, expected, atol=1e-3 * expected.max())
 
@@ -183,22 +227,10 @@ def test_features_that_follow_from_the_others_are_dropped_first():
     own = rng.normal(1, 0.1, (400, 4)).clip(0.1)
     copies = np.concatenate([own, own[:, :2] + rng.normal(0, 1e-3, (400, 2))], axis=1)
     narrow = taught(copies.astype(np.float32), np.arange(400) % 2, rank=1)
-    narrow._arrange(narrow._now._replace(width=4))
+    narrow._arrange(narrow._now._replace(width=4, own=4))
     kept = set(narrow.order[:4].tolist())
     assert {2, 3} < kept
     assert len(kept & {0, 4}) == len(kept & {1, 5}) == 1
-
-
-def test_a_state_without_an_order_is_in_the_order_that_was_drawn():
-    latents, classes = samples()
-    saved = taught(latents, classes)
-    arrays = {name: array for name, array in saved.arrays().items() if name != "order"}
-    restored = SLDAReplay(LatentSpec(DIM), saved.options, allowed_bytes=1 << 18)
-    restored.restore(arrays, CLASSES, 0, 1 << 18)
-    saved.settle()
-    restored.settle()
-    probe = power_l2(latents[:20])
-    np.testing.assert_array_equal(restored.scores(probe), saved.scores(probe))
 
 
 def test_more_classes_take_features_and_directions_before_one_is_refused():
@@ -214,6 +246,7 @@ def test_more_classes_take_features_and_directions_before_one_is_refused():
     assert layouts[-1].width >= 16
     for before, after in pairwise(layouts):
         assert after.width <= before.width
+        assert after.own <= before.own
         assert after.rank <= before.rank
 
 
