@@ -38,6 +38,7 @@ LAYERS = (
         "edge_cl.factors",
         "edge_cl.fixed_point",
         "edge_cl.layout",
+        "edge_cl.older_layouts",
         "edge_cl.scatter",
         "edge_cl.triangle",
     },

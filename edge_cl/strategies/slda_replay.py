@@ -19,6 +19,7 @@ from edge_cl.layout import (
     best_layout,
 )
 from edge_cl.memory import ReplayMemory
+from edge_cl.older_layouts import upgraded
 from edge_cl.options import MemoryOptions, Options
 from edge_cl.state import Role, Slot, enlarged, zeros
 from edge_cl.strategy import Strategy
@@ -169,8 +170,12 @@ class SLDAReplay(Strategy):
     def initialise(self) -> None:
         """The layout of an empty learner, its features in an order by chance."""
         self.layout[:] = self._now
+        self.order[:] = self._drawn_order()
+
+    def _drawn_order(self) -> Array:
+        """The latent's values in an order by chance, for while nothing is known of them."""
         rng = np.random.Generator(np.random.PCG64(self.seed))
-        self.order[:] = rng.permutation(self.spec.dim)
+        return rng.permutation(self.spec.dim).astype(np.uint16)
 
     def capacities(self, classes: int, contexts: int, allowed_bytes: int) -> dict[str, int]:
         """As every strategy's, at the layout that fits."""
@@ -233,6 +238,7 @@ class SLDAReplay(Strategy):
         self, arrays: Mapping[str, Array], classes: int, contexts: int, allowed_bytes: int
     ) -> None:
         """As every strategy's, at the layout that was saved."""
+        arrays = upgraded(arrays, self.spec, self._drawn_order(), self.normalise)
         if "layout" in arrays and arrays["layout"].shape == (5,):
             self._now = Layout(*arrays["layout"].tolist())
         self._is_empty = classes == 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_cl import Learner
+from edge_cl.codec import make_codec
 from edge_cl.equations import power_l2
 from edge_cl.layout import Layout, best_layout, statistics_bytes
 from edge_cl.options import parse_options
@@ -231,6 +232,35 @@ def test_features_that_follow_from_the_others_are_dropped_first():
     kept = set(narrow.order[:4].tolist())
     assert {2, 3} < kept
     assert len(kept & {0, 4}) == len(kept & {1, 5}) == 1
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_an_earlier_version_saved_is_read(ordered):
+    latents, classes = samples(101)
+    now = taught(latents, classes, rank=3)
+    width, _, rank, waiting, _ = now._now
+    waits = int(now.waits[0])
+    assert waits
+    now.order[:] = now.order if ordered else now._drawn_order()
+    former = dict(now.arrays())
+    for name in ("picked", "mean_step", "waiting_step", *(() if ordered else ("order",))):
+        del former[name]
+    codes = np.zeros((waiting, 2 * DIM), dtype=np.uint8)
+    codes[:waits] = make_codec("float16", now.spec).encode(latents[-waits:])
+    former |= {
+        "layout": np.array([width, rank, waiting]),
+        "mean": np.rint(now._means() * 32767).astype(np.int16),
+        "waiting": codes,
+    }
+    read = SLDAReplay(LatentSpec(DIM), now.options, allowed_bytes=1 << 18)
+    read.restore(former, CLASSES, 0, 1 << 18)
+    assert read._now[:4] == now._now[:4]
+    read._arrange(now._now)
+    for strategy in (read, now):
+        strategy.settle()
+    probe = power_l2(latents[:50])
+    scores = now.scores(probe)
+    np.testing.assert_allclose(read.scores(probe), scores, atol=0.02 * np.abs(scores).max())
 
 
 def test_more_classes_take_features_and_directions_before_one_is_refused():
