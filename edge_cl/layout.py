@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from edge_cl import fixed_point, scatter
+from edge_cl import scatter
+from edge_cl.codec.bits import packed_bytes
 
 __all__ = ["NARROWEST", "Layout", "best_layout", "statistics_bytes"]
 
@@ -14,7 +15,7 @@ NARROWEST = 4
 
 WIDTH_WORTH, DIRECTION_WORTH = 1.07, 0.6
 """What width**this * (1 + directions**that) measures grew with accuracy on CIFAR-100
-(docs/decisions/0010)."""
+(docs/decisions/0017)."""
 
 FEW = 3
 """Directions of a class that come before any of them has all features."""
@@ -49,11 +50,15 @@ class Layout(NamedTuple):
 def statistics_bytes(layout: Layout, classes: int) -> int:
     """Bytes of all statistics of that many classes."""
     width, own, rank, waiting, bits = layout
-    mean, shown = (width, MEAN_BITS), (own, bits)
-    of_class = width + fixed_point.packed_bytes(*mean) + 2 * -(-width // 8) + 20
-    of_class += rank * (own + fixed_point.packed_bytes(*shown) + 12)
+    of_class = width + packed_bytes(width, MEAN_BITS) + 2 * packed_bytes(width, 1) + 20
+    of_class += rank * direction_bytes(own, bits)
     beside = 4 * width + waiting * (width + 12) + 48
     return classes * of_class + scatter.triangle_bytes(width) + beside
+
+
+def direction_bytes(own: int, bits: int) -> int:
+    """Bytes of a direction of so many features, learned and published."""
+    return own + packed_bytes(own, bits) + 12
 
 
 @lru_cache(maxsize=64)
@@ -79,9 +84,8 @@ def best_layout(most: Layout, dim: int, classes: int, allowed_bytes: int) -> Lay
         left = allowed_bytes - statistics_bytes(bare, classes)
         if left < 0:
             continue
-        whole = statistics_bytes(bare._replace(own=width, rank=1), classes)
-        whole -= allowed_bytes - left
-        directions = min(left / max(whole, 1), most.rank)
+        of_all_features = classes * direction_bytes(width, FEW_BITS)
+        directions = min(left / max(of_all_features, 1), most.rank)
         worth = width**WIDTH_WORTH * (1 + directions**DIRECTION_WORTH)
         if worth <= highest:
             continue

@@ -13,16 +13,19 @@ from __future__ import annotations
 import numpy as np
 
 from edge_cl import fixed_point
+from edge_cl.codec.bits import packed_bytes
 from edge_cl.types import Float32, Int64, UInt8
 
 BITS = 12
+"""Of a correlation."""
+
 LEVELS = 2 ** (BITS - 1) - 1
 """Levels of a correlation's square root between 0 and 1."""
 
 
 def triangle_bytes(width: int) -> int:
     """Bytes of what is below the diagonal of a (width, width) matrix."""
-    return fixed_point.packed_bytes(width * (width - 1) // 2, BITS)
+    return packed_bytes(width * (width - 1) // 2, BITS)
 
 
 def pack(values: Float32, rng: np.random.Generator) -> UInt8:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_cl.types import UInt8
-
-GROUP = 8
-"""Values that share one word: 8 values of b bits fill exactly b bytes."""
+from edge_cl.types import Array, UInt8
 
 
 def packed_bytes(dim: int, bits: int) -> int:
@@ -15,47 +12,59 @@ def packed_bytes(dim: int, bits: int) -> int:
     return (dim * bits + 7) // 8
 
 
-def pack(values: UInt8, bits: int) -> UInt8:
+def group(bits: int) -> int:
+    """Values that share one word of at most 64 bits, and fill whole bytes of it."""
+    return 8 if bits <= 8 else 4
+
+
+def pack(values: Array, bits: int) -> UInt8:
     """Pack rows of values.
 
     Parameters
     ----------
     values
-        (N, D) uint8, each below ``2**bits``.
+        (…, D) unsigned integers, each below ``2**bits``.
     bits
-        1 to 8.
+        1 to 8, or an even number up to 16.
 
     Returns
     -------
-    (N, packed_bytes(D, bits)) uint8
+    (…, packed_bytes(D, bits)) uint8
     """
-    if bits == GROUP:
-        return np.ascontiguousarray(values)
-    rows, dim = values.shape
-    groups = -(-dim // GROUP)
-    padded = np.zeros((rows, groups * GROUP), dtype=np.uint8)
-    padded[:, :dim] = values
-    lanes = padded.reshape(rows, groups, GROUP)
-    words = np.zeros((rows, groups), dtype="<u8")
-    for lane in range(GROUP):
-        words |= lanes[:, :, lane].astype("<u8") << np.uint64(bits * lane)
-    stream = words.view(np.uint8).reshape(rows, groups, GROUP)[:, :, :bits]
-    return np.ascontiguousarray(stream.reshape(rows, groups * bits)[:, : packed_bytes(dim, bits)])
+    if bits == 8:
+        return np.ascontiguousarray(values, dtype=np.uint8)
+    *rows, dim = values.shape
+    size = group(bits)
+    groups = -(-dim // size)
+    padded = np.zeros((*rows, groups * size), dtype=values.dtype)
+    padded[..., :dim] = values
+    lanes = padded.reshape(*rows, groups, size)
+    words = np.zeros((*rows, groups), dtype="<u8")
+    for lane in range(size):
+        words |= lanes[..., lane].astype("<u8") << np.uint64(bits * lane)
+    held = bits * size // 8
+    stream = words.view(np.uint8).reshape(*rows, groups, 8)[..., :held]
+    flat = stream.reshape(*rows, groups * held)
+    return np.ascontiguousarray(flat[..., : packed_bytes(dim, bits)])
 
 
-def unpack(packed: UInt8, bits: int, dim: int) -> UInt8:
-    """Inverse of `pack`: (N, dim) uint8 values of (N, packed_bytes(dim, bits)) bytes."""
-    if bits == GROUP:
-        return packed
-    rows = len(packed)
-    groups = -(-dim // GROUP)
-    stream = np.zeros((rows, groups * bits), dtype=np.uint8)
-    stream[:, : packed.shape[1]] = packed
-    words = np.zeros((rows, groups, GROUP), dtype=np.uint8)
-    words[:, :, :bits] = stream.reshape(rows, groups, bits)
-    lanes = words.view("<u8").reshape(rows, groups)
-    values = np.empty((rows, groups, GROUP), dtype=np.uint8)
+def unpack(packed: UInt8, bits: int, dim: int) -> Array:
+    """Inverse of `pack`: (…, dim) values of (…, packed_bytes(dim, bits)) bytes or more.
+
+    They are uint8, or uint16 where they have more than 8 bits.
+    """
+    if bits == 8:
+        return packed[..., :dim]
+    rows = packed.shape[:-1]
+    size, wanted = group(bits), packed_bytes(dim, bits)
+    groups, held = -(-dim // size), bits * size // 8
+    stream = np.zeros((*rows, groups * held), dtype=np.uint8)
+    stream[..., :wanted] = packed[..., :wanted]
+    words = np.zeros((*rows, groups, 8), dtype=np.uint8)
+    words[..., :held] = stream.reshape(*rows, groups, held)
+    lanes = words.view("<u8").reshape(*rows, groups)
+    values = np.empty((*rows, groups, size), dtype=np.uint8 if bits < 8 else np.uint16)
     mask = np.uint64((1 << bits) - 1)
-    for lane in range(GROUP):
-        values[:, :, lane] = (lanes >> np.uint64(bits * lane)) & mask
-    return values.reshape(rows, groups * GROUP)[:, :dim]
+    for lane in range(size):
+        values[..., lane] = (lanes >> np.uint64(bits * lane)) & mask
+    return values.reshape(*rows, groups * size)[..., :dim]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from edge_cl import factors, fixed_point, scatter
 from edge_cl.codec import make_codec
+from edge_cl.codec.bits import packed_bytes
 from edge_cl.layout import (
     LEAST_WAITING,
     MEAN_BITS,
@@ -139,8 +141,8 @@ class SLDAReplay(Strategy):
 
     def _statistics(self, layout: Layout, classes: int) -> dict[str, Slot]:
         width, own, rank, waiting, bits = layout
-        mean = fixed_point.packed_bytes(width, MEAN_BITS)
-        shown = fixed_point.packed_bytes(own, bits)
+        mean, shown = packed_bytes(width, MEAN_BITS), packed_bytes(own, bits)
+        marks = Slot((classes, packed_bytes(width, 1)), np.uint8)
         return {
             "layout": Slot((5,), np.int64),
             "mean": Slot((classes, mean), np.uint8),
@@ -148,7 +150,7 @@ class SLDAReplay(Strategy):
             "count": Slot((classes,), np.int64),
             "triangle": Slot((scatter.triangle_bytes(width),), np.uint8),
             "variance": Slot((width,)),
-            "picked": Slot((classes, -(-width // 8)), np.uint8),
+            "picked": marks,
             "factor": Slot((classes, rank, own), np.int8),
             "factor_step": Slot((classes, rank)),
             "waiting": Slot((waiting, width), np.int8),
@@ -157,7 +159,7 @@ class SLDAReplay(Strategy):
             "waits": Slot((1,), np.int64),
             "linear": Slot((classes, width), np.int8, Role.DERIVED),
             "along": Slot((classes, rank, shown), np.uint8, Role.DERIVED),
-            "along_picked": Slot((classes, -(-width // 8)), np.uint8, Role.DERIVED),
+            "along_picked": replace(marks, role=Role.DERIVED),
             "steps": Slot((classes, 1 + rank), role=Role.DERIVED),
             "offsets": Slot((classes, 1 + rank), role=Role.DERIVED),
         }
@@ -247,8 +249,8 @@ class SLDAReplay(Strategy):
     # Learning.
 
     def features(self, latents: Float32) -> Float32:
-        """The first features (…, W) of normalised latents (…, D)."""
-        return latents[..., self.order[: self._now.width]]
+        """The first features (N, W) of normalised latents (N, D)."""
+        return latents[:, self.order[: self._now.width]]
 
     def step(self, batch: Batch) -> float:
         """Nothing is iterated: `remember` adds each sample once."""
@@ -262,11 +264,10 @@ class SLDAReplay(Strategy):
     def absorb(self, batch: Batch) -> None:
         """Let every sample wait; those that wait are added together."""
         self._is_empty = False
-        rows = self.normalise(batch.latents)
-        for row, c in zip(rows, batch.classes, strict=True):
+        rows, steps = fixed_point.to_8(self.features(self.normalise(batch.latents)))
+        for row, step, c in zip(rows, steps, batch.classes, strict=True):
             at = self.waits[0]
-            self.waiting[at], self.waiting_step[at] = fixed_point.to_8(self.features(row))
-            self.waiting_class[at] = c
+            self.waiting[at], self.waiting_step[at], self.waiting_class[at] = row, step, c
             self.waits += 1
             if self.waits[0] == self._now.waiting:
                 self._fold()
@@ -280,9 +281,8 @@ class SLDAReplay(Strategy):
 
     def _sums(self) -> tuple[Statistics, Float32, Int64]:
         """All but the factors, and each waiting sample's deviation (N, W) and class (N,)."""
-        classes = self.waiting_class[: self.waits[0]]
-        count, means = self.count.copy(), self._means()
         many = int(self.waits[0])
+        classes, count, means = self.waiting_class[:many], self.count.copy(), self._means()
         moves = fixed_point.of_8(self.waiting[:many], self.waiting_step[:many])
         for move, c in zip(moves, classes, strict=True):
             move -= means[c]
@@ -382,8 +382,7 @@ class SLDAReplay(Strategy):
             shrunk = self.shrunk(known.covariance, known.counts)
             solved = np.linalg.solve(shrunk, np.concatenate([away, centred]).T).T
             picked, kept = self._factors(which)
-            along = factors.solve(shrunk, picked, kept)
-            _, directions = self._own_directions(kept, along, known.counts[which])
+            _, directions = self._own_directions(shrunk, picked, kept, known.counts[which])
             squares = (away * solved[: len(which)]).sum(axis=1)
             own = np.einsum("crv,cv->cr", directions, np.take_along_axis(away, picked, axis=1))
             squares -= 2 * np.square(own).sum(axis=1)
@@ -415,8 +414,7 @@ class SLDAReplay(Strategy):
         picked, kept = self._factors()
         for c, (features, rows) in recent.items():
             picked[c], kept[c] = features, rows
-        along = factors.solve(shrunk, picked, kept)
-        variances, directions = self._own_directions(kept, along, count)
+        variances, directions = self._own_directions(shrunk, picked, kept, count)
         self.linear, step = fixed_point.to_8(linear)
         codes, steps = fixed_point.integers(directions, self._now.bits)
         self.along = fixed_point.pack(codes, self._now.bits)
@@ -429,13 +427,16 @@ class SLDAReplay(Strategy):
         at_mean = np.einsum("crv,cv->cr", directions, np.take_along_axis(means, picked, axis=1))
         self.offsets = np.concatenate([bias[:, None], at_mean], axis=1).astype(np.float32)
 
-    def _own_directions(self, kept: Array, along: Array, count: Int64) -> tuple[Array, Array]:
-        """Of C classes: shrunk variances (C, R), and directions (C, R, W).
+    def _own_directions(
+        self, shrunk: Float32, picked: Int64, kept: Float32, count: Int64
+    ) -> tuple[Array, Array]:
+        """Of C classes: shrunk variances (C, R), and directions (C, R, V).
 
         The squares of a deviation's products with these, doubled, are what the class's own
         covariance takes off the squared distance by the shared one.
         """
-        variances, directions = factors.diagonalised(kept, along)
+        solved = factors.solve(shrunk, picked, kept)
+        variances, directions = factors.diagonalised(kept, solved)
         # The whole weight is reached with as many samples of a class as features.
         own = self._options.class_weight * np.minimum(1, 2 * count / (count + kept.shape[2]))
         variances = np.maximum(1 + own[:, None] * (variances - 1), 1)

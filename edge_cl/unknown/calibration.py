@@ -53,8 +53,8 @@ class Calibration:
     ----------
     temperature
         Divides the scores.
-    statistics
-        Picks the values of a latent that are looked at.
+    stride
+        Every so many-th value of a latent is looked at.
     means, steps, precision
         Of the classes: means in 8 bits, and each mean's step, 0 where there is no sample.
     distance, energy

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_cl import fixed_point
+from edge_cl.codec.bits import packed_bytes
 
 
 @given(st.sampled_from([4, 8, 10, 12, 14, 16]), st.integers(0, 40), st.integers(0, 3), st.data())
@@ -16,7 +17,7 @@ def test_what_is_packed_comes_back(bits, count, rows, data):
     numbers = st.lists(st.integers(-most, most - 1), min_size=rows * count, max_size=rows * count)
     values = np.array(data.draw(numbers), dtype=np.int16).reshape(rows, count)
     packed = fixed_point.pack(values, bits)
-    assert packed.shape == (rows, fixed_point.packed_bytes(count, bits))
+    assert packed.shape == (rows, packed_bytes(count, bits))
     np.testing.assert_array_equal(fixed_point.unpack(packed, bits, count), values)
 
 
@@ -30,7 +31,7 @@ def test_a_part_is_the_bytes_of_its_values():
     values = np.random.default_rng(0).integers(-2048, 2048, 21)
     packed = fixed_point.pack(values, 12)
     for count in range(22):
-        part = packed[: fixed_point.packed_bytes(count, 12)]
+        part = packed[: packed_bytes(count, 12)]
         np.testing.assert_array_equal(fixed_point.unpack(part, 12, count), values[:count])
 
 

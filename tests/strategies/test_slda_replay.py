@@ -241,7 +241,8 @@ def test_what_an_earlier_version_saved_is_read(ordered):
     width, _, rank, waiting, _ = now._now
     waits = int(now.waits[0])
     assert waits
-    now.order[:] = now.order if ordered else now._drawn_order()
+    if not ordered:
+        now.order[:] = now._drawn_order()
     former = dict(now.arrays())
     for name in ("picked", "mean_step", "waiting_step", *(() if ordered else ("order",))):
         del former[name]
