@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from edge_cl.codec.bits import packed_bytes
 from edge_cl.head import Head
 from edge_cl.optimizer import Optimizer
 from edge_cl.options import HeadOptions, Options, Width
@@ -31,11 +32,6 @@ class IsolationOptions(HeadOptions):
     softmax_over: Literal["context"] = Field(
         "context", description="Classes in the softmax: always those of the sample's context."
     )
-
-
-def packed_bytes(bits: int) -> int:
-    """Bytes that hold this many bits."""
-    return -(-bits // 8)
 
 
 def matrices(head: Head, classes: int = 0) -> list[tuple[slice, int]]:
@@ -182,7 +178,7 @@ class MaskStrategy(IsolationStrategy):
         """A packed mask a context, and scores and their rule's state for one."""
         size = self.mask_size
         rule = {f"mask_{name}": slot for name, slot in self.mask_rule.slots(size).items()}
-        masks = Slot((contexts, packed_bytes(size)), np.uint8, Role.PUBLISHED)
+        masks = Slot((contexts, packed_bytes(size, 1)), np.uint8, Role.PUBLISHED)
         return {"masks": masks, "mask_scores": Slot((size,)), **rule}
 
     def mask(self, context: int) -> Bool:

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from edge_cl.isolation import IsolationOptions, IsolationStrategy, packed_bytes
+from edge_cl.codec.bits import packed_bytes
+from edge_cl.isolation import IsolationOptions, IsolationStrategy
 from edge_cl.options import Options, Width
 from edge_cl.state import Role, Slot
 from edge_cl.strategy import Experience
@@ -65,7 +66,7 @@ class HAT(IsolationStrategy):
         units = sum(self.head.hidden)
         return {
             **super().slots(classes, contexts),
-            "gate_bits": Slot((contexts, packed_bytes(units)), np.uint8, Role.PUBLISHED),
+            "gate_bits": Slot((contexts, packed_bytes(units, 1)), np.uint8, Role.PUBLISHED),
             "embedding": Slot((units,)),
             "annealed": Slot((1,), np.int64),
         }

@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from edge_cl.codec.bits import packed_bytes
 from edge_cl.errors import Conflict
 from edge_cl.isolation import (
     IsolationOptions,
     IsolationStrategy,
     matrices,
     matrix_positions,
-    packed_bytes,
 )
 from edge_cl.options import MemoryOptions, Options
 from edge_cl.state import Role, Slot
@@ -62,7 +62,7 @@ class PackNet(IsolationStrategy):
 
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:
         """The head, and whose each hidden weight is: 0 nobody's, k + 1 context k's."""
-        planes = (contexts.bit_length(), packed_bytes(self.head.body_size))
+        planes = (contexts.bit_length(), packed_bytes(self.head.body_size, 1))
         return {
             **super().slots(classes, contexts),
             "owner_bits": Slot(planes, np.uint8, Role.PUBLISHED),
