@@ -85,12 +85,11 @@ def test_a_queue_is_bounded_in_bytes_too(start, gate):
 def test_predictions_do_not_wait_for_an_update(latents, gate):
     assert post_async(latents, 0).status_code == 202
     assert gate.waiting.wait(10)
-    begun = time.monotonic()
+    # The update goes on only after the answer: one that waited for it would never come.
     answer = latents.client.post(
         "/v1/learners/l/predict", json={"samples": [{"latent": latent(0)}]}
     )
     assert answer.json()["model_version"] == 0
-    assert time.monotonic() - begun < 1
     gate.opened.set()
 
 
