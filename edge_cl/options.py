@@ -41,7 +41,9 @@ class HeadOptions(Options):
 
     hidden: tuple[Width, ...] = Field((), description="Widths of hidden layers; () is linear.")
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="Update rule.")
-    learning_rate: float = Field(2.0, gt=0, le=100, description="Step length.")
+    learning_rate: float = Field(
+        2.0, gt=0, le=100, description="Step length; with hidden layers 0.3 is better."
+    )
     momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd.")
     weight_decay: float = Field(0.0, ge=0, lt=1, description="Weight decay of sgd.")
     softmax_over: Literal["seen", "context"] = Field(
