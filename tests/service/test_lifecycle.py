@@ -116,7 +116,9 @@ def test_a_declared_length_beyond_the_limit_is_refused_before_it_is_sent(guarded
 def test_a_body_that_comes_too_slowly_is_408(guarded):
     with connected(guarded) as connection:
         connection.sendall(IMAGES + b"Content-Length: 1000\r\n\r\nsome")
+        begun = time.monotonic()
         assert until_closed(connection).startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("head", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\n"])
@@ -127,7 +129,9 @@ def test_connections_without_a_whole_head_are_closed(guarded, head):
         while b"}" not in received:
             received += connection.recv(65_536)
         connection.sendall(head)
+        begun = time.monotonic()
         assert until_closed(connection) == b""
+        assert time.monotonic() - begun < 4
 
 
 def test_a_hundred_half_open_clients_shut_nobody_out(guarded):

@@ -21,11 +21,14 @@ class Gate:
     def __init__(self, monkeypatch):
         self.opened = threading.Event()
         self.waiting = threading.Event()
+        self.passed = threading.Event()
         learn = Learner.learn_latents
 
         def held(learner, *arguments):
             self.waiting.set()
-            assert self.opened.wait(20)
+            opened = self.opened.wait(20)
+            self.passed.set()
+            assert opened
             learn(learner, *arguments)
 
         monkeypatch.setattr(Learner, "learn_latents", held)
@@ -85,11 +88,11 @@ def test_a_queue_is_bounded_in_bytes_too(start, gate):
 def test_predictions_do_not_wait_for_an_update(latents, gate):
     assert post_async(latents, 0).status_code == 202
     assert gate.waiting.wait(10)
-    # The update goes on only after the answer: one that waited for it would never come.
     answer = latents.client.post(
         "/v1/learners/l/predict", json={"samples": [{"latent": latent(0)}]}
     )
     assert answer.json()["model_version"] == 0
+    assert not gate.passed.is_set()
     gate.opened.set()
 
 
