@@ -35,9 +35,10 @@ def to_8(rows: Rows, rng: np.random.Generator | None = None) -> tuple[Int8, Floa
     return values.astype(np.int8), steps
 
 
-def of_8(values: Int8, steps: Float32) -> Float32:
-    """The rows of `to_8`."""
-    return values.astype(np.float32) * steps[..., None]
+def floats(values: Array, steps: Float32) -> Float32:
+    """The (…, W) rows of such integers."""
+    found: Float32 = values.astype(np.float32) * steps[..., None]
+    return found
 
 
 def pack(values: Array, bits: int) -> UInt8:

@@ -283,7 +283,7 @@ class SLDAReplay(Strategy):
         """All but the factors, and each waiting sample's deviation (N, W) and class (N,)."""
         many = int(self.waits[0])
         classes, count, means = self.waiting_class[:many], self.count.copy(), self._means()
-        moves = fixed_point.of_8(self.waiting[:many], self.waiting_step[:many])
+        moves = fixed_point.floats(self.waiting[:many], self.waiting_step[:many])
         for move, c in zip(moves, classes, strict=True):
             move -= means[c]
             means[c] += move / np.float32(count[c] + 1)
@@ -327,7 +327,7 @@ class SLDAReplay(Strategy):
     def _means(self) -> Float32:
         """The means (C, W) as they are kept."""
         codes = fixed_point.unpack(self.mean, MEAN_BITS, self._now.width)
-        return codes * self.mean_step[:, None]
+        return fixed_point.floats(codes, self.mean_step)
 
     def _keep_means(self, classes: Int64 | slice, means: Float32) -> None:
         codes, self.mean_step[classes] = fixed_point.integers(means, MEAN_BITS, self.rng)
@@ -336,7 +336,7 @@ class SLDAReplay(Strategy):
     def _factors(self, classes: Int64 | slice = slice(None)) -> tuple[Int64, Float32]:
         """Picked features (C, own) and factors (C, rank, own) as they are kept."""
         picked = factors.read_picks(self.picked[classes], *self._now[:2])
-        return picked, fixed_point.of_8(self.factor[classes], self.factor_step[classes])
+        return picked, fixed_point.floats(self.factor[classes], self.factor_step[classes])
 
     def _keep_factors(self, found: Mapping[int, tuple[Int64, Float32]]) -> None:
         for c, (picked, rows) in found.items():
@@ -421,8 +421,8 @@ class SLDAReplay(Strategy):
         self.along_picked = factors.pick_bits(picked, self._now.width)
         self.steps = np.concatenate([step[:, None], steps], axis=1)
         # Of the rounded rows, so that at a class's mean nothing of their error is left.
-        linear = fixed_point.of_8(self.linear, step)
-        directions = codes * steps[..., None]
+        linear = fixed_point.floats(self.linear, step)
+        directions = fixed_point.floats(codes, steps)
         bias = (linear * (means + common)).sum(axis=1) / 2 + np.log(variances).sum(axis=1) / 2
         at_mean = np.einsum("crv,cv->cr", directions, np.take_along_axis(means, picked, axis=1))
         self.offsets = np.concatenate([bias[:, None], at_mean], axis=1).astype(np.float32)

@@ -81,7 +81,7 @@ class Calibration:
 
     def familiarity(self, latents: Float32, scores: Float32) -> Float64:
         """(N,) of normalised latents (N, D) and their raw scores (N, C)."""
-        means = fixed_point.of_8(self.means, self.steps)
+        means = fixed_point.floats(self.means, self.steps)
         means[self.steps == 0] = np.inf
         nearest = distances(latents[:, :: self.stride], means, self.precision).min(axis=1)
         return self._combined(nearest.astype(np.float64), _energies(scores, self.temperature))

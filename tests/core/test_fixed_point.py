@@ -55,4 +55,4 @@ def test_bytes_of_rows():
     rows = np.random.default_rng(1).normal(size=(3, 7)).astype(np.float32)
     values, steps = fixed_point.to_8(rows)
     assert values.dtype == np.int8
-    np.testing.assert_allclose(fixed_point.of_8(values, steps), rows, atol=0.51 * steps.max())
+    np.testing.assert_allclose(fixed_point.floats(values, steps), rows, atol=0.51 * steps.max())
