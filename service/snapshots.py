@@ -121,17 +121,19 @@ class Snapshots:
 
 def write_snapshot(
     path: Path, sequence: int, next_id: int, body: bytes, record: bytes = b""
-) -> None:
-    """Write one file durably."""
+) -> float:
+    """Write one file durably; returns its `written_at`."""
+    written_at = round(time.time(), 3)
     head = {
         "sequence": sequence,
         "next_id": next_id,
         "bytes": len(body),
         "record_bytes": len(record),
         "sha256": _digest(body, record),
-        "written_at": round(time.time(), 3),
+        "written_at": written_at,
     }
     write_atomically(path, MAGIC, json.dumps(head).encode() + b"\n", body, record)
+    return written_at
 
 
 def read_snapshot(path: Path, sequence: int) -> Snapshot:

@@ -11,7 +11,7 @@ from serving_kit import Running, add_learner, latent, lesson, settings_for
 from test_transfer import imported, nothing_left, packed, resealed, taught, unpacked
 
 from edge_cl.client import Client
-from service import transfer
+from service import snapshots, transfer
 from service.archive import LARGEST_MANIFEST_BYTES, MOST_CHECKPOINTS, NAMES
 from service.checkpoints import Checkpoints
 
@@ -50,6 +50,14 @@ def test_a_date_is_kept_by_a_disk_that_keeps_milliseconds_only(tmp_path):
         kept.date(kept.find("one"), when)
         assert file.stat().st_mtime_ns % 1_000_000 == 0
         assert kept.find("one").created_at == when
+
+
+def test_a_checkpoint_is_listed_with_the_date_that_its_copies_will_have(tmp_path, monkeypatch):
+    kept = Checkpoints(tmp_path, most_bytes=1 << 20)
+    monkeypatch.setattr(snapshots.time, "time", lambda: 1795853580.0504)
+    kept.write("one", 4, 1, b"state")
+    listed = kept.find("one")
+    assert listed.created_at == kept.read(listed).written_at == 1795853580.05
 
 
 def scores(client, name):
