@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_cl.errors import InvalidOption
 from edge_cl.optimizer import SGD, Adam, Optimizer
 
+STEP_LENGTHS = {"sgd": (2.0, 0.3), "adam": (0.01, 0.001)}
+"""Of a linear head and of one with hidden layers, on normalised latents (decision 0004)."""
+
 Width = Annotated[int, Field(ge=1, le=65536)]
 
 
@@ -41,8 +44,11 @@ class HeadOptions(Options):
 
     hidden: tuple[Width, ...] = Field((), description="Widths of hidden layers; () is linear.")
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="Update rule.")
-    learning_rate: float = Field(
-        2.0, gt=0, le=100, description="Step length; with hidden layers 0.3 is better."
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Step length; null is 2, with hidden layers 0.3, and for adam 0.01 and 0.001.",
     )
     momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd.")
     weight_decay: float = Field(0.0, ge=0, lt=1, description="Weight decay of sgd.")
@@ -52,11 +58,19 @@ class HeadOptions(Options):
         "of the sample's context (task-incremental).",
     )
 
+    @property
+    def step_length(self) -> float:
+        """The learning rate, also where the options leave it to the head's shape."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        linear, deep = STEP_LENGTHS[self.optimizer]
+        return deep if self.hidden else linear
+
     def make_optimizer(self) -> Optimizer:
         """The update rule that the options name."""
         if self.optimizer == "adam":
-            return Adam(self.learning_rate)
-        return SGD(self.learning_rate, self.momentum, self.weight_decay)
+            return Adam(self.step_length)
+        return SGD(self.step_length, self.momentum, self.weight_decay)
 
 
 class MemoryOptions(Options):

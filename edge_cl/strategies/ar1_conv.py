@@ -92,7 +92,7 @@ class AR1Conv(AR1):
                 "'default@residual3' ('edge-cl extractor replay-layers' lists them)"
             )
         self.head = tail_head(self.spec.tail, self.conv_options, bias=self.last_layer_bias)
-        ratio = self.conv_options.tail_learning_rate / self.conv_options.learning_rate
+        ratio = self.conv_options.tail_learning_rate / self.conv_options.step_length
         self.optimizer = SlowPart(self.optimizer, self.head.body_size, ratio)
 
     def slots(self, classes: int, contexts: int) -> dict[str, Slot]:

@@ -91,7 +91,7 @@ class MIR(GradientStrategy):
         """
         assert isinstance(self.options, MIROptions)
         before = self.losses(self.weights, rows)
-        virtual = self.weights - np.float32(self.options.learning_rate) * gradient
+        virtual = self.weights - np.float32(self.options.step_length) * gradient
         after = self.losses(virtual, rows)
         least = np.minimum(before, best) if self.options.compare_to_best else before
         return after - least, before
