@@ -116,8 +116,8 @@ class Checkpoints:
             )
         try:
             self._folder.mkdir(exist_ok=True)
-            path = self._path(name, version)
-            self._date(path, write_snapshot(path, version, next_id, body))
+            written_at = write_snapshot(self._path(name, version), version, next_id, body)
+            self.date(name, version, written_at)
         except OSError as error:
             raise Problem("disk-full", f"the checkpoint was not written: {error}") from error
 
@@ -143,21 +143,17 @@ class Checkpoints:
                 kept.append(source.name)
         return kept
 
-    def date(self, one: Checkpoint, created_at: float) -> None:
-        """Say when a checkpoint was made, if not when its file was written."""
-        self._date(self._path(one.name, one.version), created_at)
+    def date(self, name: str, version: int, created_at: float) -> None:
+        """Say when a checkpoint was made, whatever the time of its file."""
+        # Whole milliseconds: of a float just below one, a disk that keeps no more would cut it off.
+        when = round(created_at * 1000) * 1_000_000
+        os.utime(self._path(name, version), ns=(when, when))
 
     def delete(self, name: str) -> None:
         """Delete a checkpoint; Problem when there is none."""
         one = self.find(name)
         self._path(one.name, one.version).unlink(missing_ok=True)
         sync_folder(self._folder)
-
-    @staticmethod
-    def _date(path: Path, created_at: float) -> None:
-        # Whole milliseconds: of a float just below one, a disk that keeps no more would cut it off.
-        when = round(created_at * 1000) * 1_000_000
-        os.utime(path, ns=(when, when))
 
     def _path(self, name: str, version: int) -> Path:
         return self._folder / f"{version:015d}-{name}.checkpoint"

@@ -297,7 +297,7 @@ def _check_checkpoint(store: Store, one: Checkpoint) -> None:
         raise _unusable(f"checkpoint {one.name} is not of this learner's past")
     if used > allowed:
         raise _unusable(f"checkpoint {one.name} has {used:,} bytes of {allowed:,} that it may have")
-    store.checkpoints.date(one, saved.written_at)
+    store.checkpoints.date(one.name, one.version, saved.written_at)
 
 
 def _unusable(reason: str) -> Problem:

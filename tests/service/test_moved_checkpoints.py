@@ -47,7 +47,7 @@ def test_a_date_is_kept_by_a_disk_that_keeps_milliseconds_only(tmp_path):
     file = next(tmp_path.iterdir())
     for thousandths in range(0, 1000, 7):
         when = 1795853580 + thousandths / 1000
-        kept.date(kept.find("one"), when)
+        kept.date("one", 4, when)
         assert file.stat().st_mtime_ns % 1_000_000 == 0
         assert kept.find("one").created_at == when
 
