@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from edge_cl import fixed_point
 from edge_cl.errors import Conflict, InvalidOption, MissingExtra
 from edge_cl.head import Head
 from edge_cl.normalised_head import BatchHead, NormalisedHead
@@ -250,11 +251,11 @@ def _icarl(graph: Graph, strategy: Any, rows: str) -> str:
 
 
 def _slda_replay(graph: Graph, strategy: Any, rows: str) -> str:
-    along = strategy.published_directions() * strategy.steps[:, 1:, None]
+    along = fixed_point.floats(strategy.published_directions(), strategy.steps[:, 1:])
     classes, rank, width = along.shape
     order = np.asarray(strategy.order[:width], dtype=np.int64)
     features = graph.node("Gather", rows, graph.constant(order), axis=1)
-    weights = strategy.linear * strategy.steps[:, :1]
+    weights = fixed_point.floats(strategy.linear, strategy.steps[:, 0])
     linear = graph.linear(features, weights, -strategy.offsets[:, 0])
     if not rank:
         return linear
